@@ -1,0 +1,261 @@
+/* For what, threads and order: arena.h. On failure of the kernel nothing is lost: what cannot be mapped is
+ * NULL, what cannot be unmapped is released in place, what cannot be released stays retained. */
+#include "arena.h"
+
+#include "budget.h"
+#include "os.h"
+#include "pool.h"
+
+_Atomic(struct group *) group_table[MAX_GROUPS];
+_Atomic(uint32_t) group_count;
+struct index partial_index[CLASSES];
+
+static struct index ready_index[TIERS], fresh_index[TIERS], unmapped_index[TIERS], retained_index;
+static _Atomic(uintptr_t) map_hint; /* where the next arenas would continue the last ones */
+
+static struct path path_ready(struct group *g, unsigned slot) {
+    return (struct path){&g->arena[slot].ready, &g->ready, &ready_index[g->tier], g->id, slot};
+}
+static struct path path_fresh(struct group *g, unsigned slot) {
+    return (struct path){&g->arena[slot].fresh, &g->fresh, &fresh_index[g->tier], g->id, slot};
+}
+struct path arena_path_retained(struct group *g, unsigned slot) {
+    return (struct path){&g->arena[slot].retained, &g->retained, &retained_index, g->id, slot};
+}
+
+/* ---- runs of addresses: each is a VMA, of which a process may have 65,530 ---- */
+
+static int neighbours(uintptr_t base, size_t bytes) {
+    return (pagemap_class(base - 1) != CLASS_NONE) + (pagemap_class(base + bytes) != CLASS_NONE);
+}
+void address_range_added(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, 1 - neighbours(base, bytes)); }
+void address_range_removed(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, neighbours(base, bytes) - 1); }
+bool address_range_removable(uintptr_t base, size_t bytes) {
+    return neighbours(base, bytes) < 2 || relaxed_load(&counters.address_runs) < relaxed_load(&limits.max_holes);
+}
+
+/* ---- mapping ---- */
+
+static struct group *group_create(unsigned tier) {
+    struct group *g = (struct group *)os_map(sizeof *g + PAGE_BYTES - sizeof *g % PAGE_BYTES, GROUP_ALIGNMENT, 0);
+    if (!g) return NULL;
+    uint32_t id = atomic_fetch_add(&group_count, 1);
+    if (id >= MAX_GROUPS) {
+        atomic_fetch_sub(&group_count, 1);
+        os_unmap((uintptr_t)g, sizeof *g);
+        return NULL;
+    }
+    g->id = id;
+    g->tier = tier;
+    atomic_store(&g->unmapped, ~0ull);
+    atomic_store(&group_table[id], g);
+    count_add(&counters.metadata_bytes, sizeof *g);
+    return g;
+}
+
+/* Up to `want` slots of a group of the tier, taken from its unmapped ones. */
+static uint64_t take_slots(unsigned tier, unsigned want, struct group **group) {
+    for (uint32_t id = 0;;) {
+        id = index_next(&unmapped_index[tier], id);
+        struct group *g = id == INDEX_NONE ? group_create(tier) : atomic_load(&group_table[id]);
+        if (!g) return 0;
+        uint64_t slots = 0, left = atomic_load(&g->unmapped);
+        for (unsigned n = 0; n < want && left; n++, left &= left - 1) slots |= left & -left;
+        slots &= word_clear(&g->unmapped, slots);
+        if (!atomic_load(&g->unmapped))
+            index_settle(&unmapped_index[tier], g->id, &g->unmapped);
+        else
+            index_set(&unmapped_index[tier], g->id);
+        *group = g;
+        if (slots) return slots;
+        id = g->id + 1;
+    }
+}
+
+static void give_slots_back(struct group *g, uint64_t slots) {
+    word_or(&g->unmapped, slots);
+    index_set(&unmapped_index[g->tier], g->id);
+}
+
+static void arena_open(struct group *g, unsigned slot, uintptr_t base) {
+    struct arena *arena = &g->arena[slot];
+    relaxed_store(&arena->base, base);
+    for (unsigned i = 0; i < ARENA_BYTES / OWNER_BYTES; i++)
+        relaxed_store(pagemap_owner(base + (uintptr_t)i * OWNER_BYTES), (uintptr_t)&g->record[slot]);
+    pagemap_fill(base, ARENA_BYTES, CLASS_FREE);
+    struct path fresh = path_fresh(g, slot);
+    path_add(&fresh, tier_pool_mask(g->tier));
+}
+
+static void count_arenas(int64_t mapped) {
+    int64_t now = count_add(&counters.arenas, mapped);
+    count_add(mapped > 0 ? &counters.arenas_mapped : &counters.arenas_unmapped, mapped > 0 ? mapped : -mapped);
+    if (now > relaxed_load(&counters.arenas_peak)) relaxed_store(&counters.arenas_peak, now);
+}
+
+/* Maps some arenas side by side: a sixteenth of what there is, so that a growing heap makes few calls and
+ * address space stays within a few percent of what is in use. */
+static bool arena_map(unsigned tier) {
+    unsigned want = (unsigned)(relaxed_load(&counters.arenas) / 16);
+    want = want < 1 ? 1 : want > 16 ? 16 : want;
+    struct group *g;
+    uint64_t slots = take_slots(tier, want, &g);
+    if (!slots) return false;
+    size_t bytes = count_bits(slots) * (size_t)ARENA_BYTES;
+    uintptr_t hint = relaxed_load(&map_hint);
+    uintptr_t base = os_map(bytes, ARENA_BYTES, hint > bytes ? hint - bytes : 0);
+    if (!base && want > 1) { /* little address space left: only what is needed */
+        give_slots_back(g, slots & (slots - 1));
+        slots &= -slots;
+        base = os_map(bytes = ARENA_BYTES, ARENA_BYTES, 0);
+    }
+    if (!base || !pagemap_reserve(base, bytes)) {
+        if (base) os_unmap(base, bytes);
+        give_slots_back(g, slots);
+        return false;
+    }
+    relaxed_store(&map_hint, base);
+    address_range_added(base, bytes);
+    count_arenas(count_bits(slots));
+    for (; slots; slots &= slots - 1, base += ARENA_BYTES) arena_open(g, lowest_bit(slots), base);
+    return true;
+}
+
+/* ---- pools out and in ---- */
+
+/* The lowest pool with a bit in the words that `path_of` names; its bit is cleared. */
+static struct pool *claim_lowest(struct index *index, struct path (*path_of)(struct group *, unsigned)) {
+    for (uint32_t id = index_next(index, 0); id != INDEX_NONE; id = index_next(index, id + 1)) {
+        struct group *g = atomic_load(&group_table[id]);
+        struct path p = path_of(g, 0);
+        uint64_t slots = atomic_load(p.sum);
+        if (!slots) index_settle(index, id, p.sum);
+        for (; slots; slots &= slots - 1) {
+            unsigned slot = lowest_bit(slots);
+            p = path_of(g, slot);
+            uint64_t bits = atomic_load(p.bits);
+            if (!bits) path_remove(&p, 0);
+            for (; bits; bits = atomic_load(p.bits)) {
+                uint64_t bit = bits & -bits;
+                if (path_remove(&p, bit) & bit) return &g->record[slot].pool[lowest_bit(bit)];
+            }
+        }
+    }
+    return NULL;
+}
+
+struct pool *arena_claim_pool(unsigned tier) {
+    for (;;) {
+        struct pool *pool = claim_lowest(&ready_index[tier], path_ready);
+        if (!pool) pool = claim_lowest(&fresh_index[tier], path_fresh);
+        if (pool || !arena_map(tier)) return pool;
+    }
+}
+
+static uint64_t pages_of_pools(uint64_t pools, unsigned tier) {
+    return tier == 3 ? (pools ? ~0ull : 0) : pools * ((1ull << tier_pool_pages(tier)) - 1);
+}
+
+/* The pools among `pools` that have a page in `pages`. */
+static uint64_t pools_with_pages(uint64_t pools, uint64_t pages, unsigned tier) {
+    if (tier == 0) return pools & pages;
+    uint64_t with = 0;
+    for (; pools; pools &= pools - 1)
+        if (pages & pages_of_pools(pools & -pools, tier)) with |= pools & -pools;
+    return with;
+}
+
+static void return_pools(struct group *g, unsigned slot, uint64_t pools) {
+    uint64_t resident = pools_with_pages(pools, atomic_load(&g->arena[slot].retained), g->tier);
+    struct path ready = path_ready(g, slot), fresh = path_fresh(g, slot);
+    if (resident) path_add(&ready, resident);
+    if (pools & ~resident) path_add(&fresh, pools & ~resident);
+}
+
+void arena_return_pool(struct pool *pool) { return_pools(pool_group(pool), pool_slot(pool), 1ull << pool_first_page(pool)); }
+
+/* ---- release ---- */
+
+size_t arena_release_owned(struct group *g, unsigned slot, uint64_t todo) {
+    uintptr_t base = relaxed_load(&g->arena[slot].base);
+    uint64_t released = 0;
+    while (todo) {
+        unsigned from = lowest_bit(todo);
+        uint64_t rest = ~(todo >> from);
+        unsigned n = rest ? lowest_bit(rest) : 64 - from;
+        if (os_release(base + (uintptr_t)from * PAGE_BYTES, n * (size_t)PAGE_BYTES)) released |= bit_run(from, n);
+        todo &= ~bit_run(from, n);
+    }
+    struct path retained = arena_path_retained(g, slot);
+    unsigned pages = count_bits(released & path_remove(&retained, released));
+    count_add(&counters.retained_pages, -(int64_t)pages);
+    count_add(&counters.released_pages, pages);
+    return pages;
+}
+
+/* Unmaps an arena of which the caller owns every pool; false: released in place instead. */
+static bool arena_close(struct group *g, unsigned slot) {
+    struct arena *arena = &g->arena[slot];
+    uintptr_t base = relaxed_load(&arena->base);
+    if (!address_range_removable(base, ARENA_BYTES)) return false;
+    pagemap_fill(base, ARENA_BYTES, CLASS_NONE);
+    if (!os_unmap(base, ARENA_BYTES)) {
+        pagemap_fill(base, ARENA_BYTES, CLASS_FREE);
+        return false;
+    }
+    address_range_removed(base, ARENA_BYTES);
+    relaxed_store(&map_hint, base + ARENA_BYTES);
+    relaxed_store(&arena->base, 0);
+    if (os_page_bytes == sizeof(struct record)) os_release((uintptr_t)&g->record[slot], sizeof(struct record));
+    count_arenas(-1);
+    give_slots_back(g, 1ull << slot);
+    return true;
+}
+
+/* Takes every free pool of the arena, releases what is retained in them, and puts them back; an arena that is
+ * wholly free is unmapped. */
+static size_t release_free_pools(struct group *g, unsigned slot) {
+    struct path ready = path_ready(g, slot), fresh = path_fresh(g, slot), retained = arena_path_retained(g, slot);
+    uint64_t all = tier_pool_mask(g->tier);
+    uint64_t mine = path_remove(&ready, all);
+    if (!mine) return 0;
+    if (os_page_bytes > PAGE_BYTES || (mine | atomic_load(fresh.bits)) == all) mine |= path_remove(&fresh, all);
+    uint64_t pages = pages_of_pools(mine, g->tier);
+    if (mine == all) {
+        uint64_t held = path_remove(&retained, ~0ull);
+        if (arena_close(g, slot)) {
+            count_add(&counters.retained_pages, -(int64_t)count_bits(held));
+            count_add(&counters.released_pages, count_bits(held));
+            return count_bits(held);
+        }
+        path_add(&retained, held);
+    }
+    size_t done = arena_release_owned(g, slot, os_page_fold(pages) & os_page_spread(atomic_load(retained.bits) & pages));
+    return_pools(g, slot, mine);
+    return done;
+}
+
+/* The pages retained inside pools that are in use. */
+static size_t release_in_live_pools(struct group *g, unsigned slot) {
+    size_t done = 0;
+    uint64_t free_pools = atomic_load(&g->arena[slot].ready) | atomic_load(&g->arena[slot].fresh);
+    uint64_t pools = pools_with_pages(tier_pool_mask(g->tier) & ~free_pools, atomic_load(&g->arena[slot].retained), g->tier);
+    for (; pools; pools &= pools - 1) done += pool_release_pages(&g->record[slot].pool[lowest_bit(pools)]);
+    return done;
+}
+
+size_t arena_release(size_t pages) {
+    size_t done = 0;
+    uint32_t id = index_previous(&retained_index, MAX_GROUPS - 1);
+    while (id != INDEX_NONE && done < pages) {
+        struct group *g = atomic_load(&group_table[id]);
+        uint64_t slots = atomic_load(&g->retained);
+        for (; slots && done < pages; slots &= ~(1ull << highest_bit(slots))) {
+            unsigned slot = highest_bit(slots);
+            done += release_free_pools(g, slot);
+            if (g->tier && done < pages) done += release_in_live_pools(g, slot);
+        }
+        id = id ? index_previous(&retained_index, id - 1) : INDEX_NONE;
+    }
+    return done;
+}

@@ -1,0 +1,41 @@
+/* For what: budget.h. No locks: releases of several threads at once take different pages. */
+#include "budget.h"
+
+#include "arena.h"
+#include "large.h"
+
+/* With C = pages that hold a taken block, M <= 3 MiB + C/8 pinned by magazines and R <= 4 MiB + C/16 free, the pages live
+ * for the program are L >= C - M, and R + M <= 8 MiB + L/4 since R + 5/4 M <= 7.75 MiB + 0.22 C. */
+struct limits limits = {
+    .retained = {4 << 8, 16},
+    .magazine = {3 << 8, 32},
+    .soft = {1 << 8, 15},
+    .max_holes = 65530 / 4,
+};
+struct counters counters;
+
+/* After a pass that found nothing to release (pages of leased pools, or locked in memory): do not look
+ * again before this many more pages are retained. */
+static _Atomic(int64_t) fruitless_above;
+enum { RETRY_PAGES = 64 };
+
+size_t budget_release_to(int64_t pages) {
+    size_t released = 0;
+    while (budget_retained_pages() > pages) {
+        int64_t excess = budget_retained_pages() - pages;
+        size_t step = relaxed_load(&counters.cached_pages) ? large_release((size_t)excess) : 0;
+        if ((int64_t)step < excess) step += arena_release((size_t)excess - step);
+        if (!step) break;
+        released += step;
+    }
+    if (released) count_add(&counters.trims, 1);
+    return released;
+}
+
+void budget_enforce_slow(void) {
+    int64_t allowed = allowance_pages(&limits.retained), retained = budget_retained_pages();
+    if (retained < relaxed_load(&fruitless_above)) return;
+    /* An eighth more than asked, so that the next free page does not come here again. */
+    int64_t floor = budget_release_to(allowed - allowed / 8) ? 0 : retained + RETRY_PAGES;
+    relaxed_store(&fruitless_above, floor);
+}

@@ -1,0 +1,73 @@
+/* What may be retained, and the counters that say what is.
+ *
+ * The guarantee (docs/DESIGN.md): heap pages resident <= live * 1.25 + 8 MiB after every free. It is kept
+ * in two parts, both in pages and both growing with the live pages: what lies free in arenas and in the
+ * large cache, and what magazines could pin (each block counts as the pages it can hold alone, its worst
+ * case). Core reads the limits; whoever decides policy writes them.
+ */
+#ifndef LOWTIDE_CORE_BUDGET_H
+#define LOWTIDE_CORE_BUDGET_H
+
+#include "atomics.h"
+
+/* An allowance of base + live / 256 * share256 pages. */
+struct allowance {
+    _Atomic(uint32_t) base_pages;
+    _Atomic(uint32_t) share256;
+};
+
+struct limits {
+    struct allowance retained; /* free pages in arenas, and cached large buffers: released above it */
+    struct allowance magazine; /* what all magazines together may pin */
+    struct allowance soft;     /* what housekeeping leaves of `retained` */
+    _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped */
+};
+extern HIDDEN struct limits limits;
+
+/* Counters; each changes with the thing it counts, so at rest they equal a walk of the heap. */
+struct counters {
+    _Atomic(int64_t) live_pages;      /* in arenas and large buffers */
+    _Atomic(int64_t) retained_pages;  /* free in arenas */
+    _Atomic(int64_t) cached_pages;    /* in the large cache */
+    _Atomic(int64_t) heaps_open;      /* threads that have magazines */
+    _Atomic(int64_t) large_pages;     /* of live_pages: in large buffers */
+    _Atomic(int64_t) large_count;
+    _Atomic(int64_t) arenas;
+    _Atomic(int64_t) arenas_peak;
+    _Atomic(int64_t) arenas_mapped;   /* ever */
+    _Atomic(int64_t) arenas_unmapped; /* ever */
+    _Atomic(int64_t) address_runs;    /* maximal runs of addresses the arenas and large buffers occupy */
+    _Atomic(int64_t) released_pages;  /* ever, with madvise or munmap */
+    _Atomic(int64_t) trims;           /* passes that released something */
+    _Atomic(int64_t) metadata_bytes;  /* groups and heaps mapped; the page map counts its own */
+    _Atomic(int64_t) program_bytes;   /* the program's own mappings */
+};
+extern HIDDEN struct counters counters;
+
+static inline int64_t allowance_pages(const struct allowance *a) {
+    return relaxed_load(&a->base_pages) + (relaxed_load(&counters.live_pages) >> 8) * (int64_t)relaxed_load(&a->share256);
+}
+
+static inline int64_t budget_retained_pages(void) {
+    return relaxed_load(&counters.retained_pages) + relaxed_load(&counters.cached_pages);
+}
+
+/* The pages that the magazines of one heap may be able to pin. They pin no more pages than there are, so a heap of
+ * no more live pages than the allowance's base is not limited at all; else the open heaps share it. */
+static inline int64_t budget_magazine_share(void) {
+    if (relaxed_load(&counters.live_pages) <= relaxed_load(&limits.magazine.base_pages)) return INT64_MAX;
+    int64_t open = relaxed_load(&counters.heaps_open);
+    return allowance_pages(&limits.magazine) / (open > 1 ? open : 1);
+}
+
+/* Releases until no more than `pages` are retained; returns the pages released. */
+HIDDEN size_t budget_release_to(int64_t pages);
+
+HIDDEN void budget_enforce_slow(void);
+
+/* Call after anything that can have made a page free, holding nothing. */
+static inline void budget_enforce(void) {
+    if (UNLIKELY(budget_retained_pages() > allowance_pages(&limits.retained))) budget_enforce_slow();
+}
+
+#endif

@@ -1,0 +1,170 @@
+/* For what, ways in and failure: core.h. */
+#include "core.h"
+
+#include "arena.h"
+
+#include <string.h>
+
+int core_check_level = 1;
+struct foreign_calls core_foreign;
+
+static _Atomic(bool) is_ready;
+
+/* Twice does no harm: the tables are filled with the same values. */
+void core_init(void) {
+    if (LIKELY(relaxed_load(&is_ready))) return;
+    os_init();
+    class_init();
+    pagemap_init();
+    atomic_store(&is_ready, true);
+}
+
+static void *out_of_memory(void) {
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* A block of the class from magazine or pools; once more after giving back everything retained, since memory or address
+ * space that another tier holds may be what is missing. */
+static void *take_block(unsigned class_id, bool *zero) {
+    struct magazine *m = &heap_current->magazine[class_id];
+    void *block = m->top[-1];
+    if (block) {
+        m->top--;
+        if (zero) *zero = false;
+        return block;
+    }
+    block = heap_refill(class_id, zero);
+    if (!block && core_trim(0)) block = heap_refill(class_id, zero);
+    return block;
+}
+
+static void *take_large(size_t bytes, size_t alignment, bool *zero) {
+    void *p = large_alloc(bytes, alignment, zero);
+    if (!p && core_trim(0)) p = large_alloc(bytes, alignment, zero);
+    return p ? p : out_of_memory();
+}
+
+static void clear_mark(void *block) { *(void **)block = NULL; }
+
+static NOINLINE void *malloc_large(size_t bytes) {
+    bool zero;
+    return take_large(bytes, 1, &zero);
+}
+
+void *core_malloc_slow(size_t bytes) {
+    core_init();
+    if (bytes > SLAB_MAX) return malloc_large(bytes);
+    void *block = take_block(class_of_request(bytes), NULL);
+    if (!block) return out_of_memory();
+    clear_mark(block);
+    return block;
+}
+
+void *core_calloc(size_t count, size_t bytes) {
+    size_t total;
+    if (__builtin_mul_overflow(count, bytes, &total)) return out_of_memory();
+    if (total <= SMALL_MAX) {
+        void *block = core_malloc(total);
+        return block ? memset(block, 0, total) : NULL;
+    }
+    core_init();
+    bool zero;
+    void *block = total > SLAB_MAX ? take_large(total, 1, &zero) : take_block(class_of_request(total), total > PAGE_BYTES ? &zero : NULL);
+    if (!block) return out_of_memory();
+    if (total <= PAGE_BYTES || !zero) memset(block, 0, total);
+    return block;
+}
+
+void *core_memalign(size_t alignment, size_t bytes) {
+    if (bytes > PTRDIFF_MAX - alignment) return out_of_memory();
+    if (alignment <= 16) return core_malloc(bytes);
+    core_init();
+    unsigned class_id = class_of_aligned(alignment, bytes);
+    bool zero;
+    if (!class_id) return take_large(bytes, alignment, &zero);
+    void *block = take_block(class_id, NULL);
+    if (!block) return out_of_memory();
+    clear_mark(block);
+    return block;
+}
+
+/* ---- pointers from outside ---- */
+
+/* The block carries the mark: freed already, or the program's data looks like it. Only what is found among
+ * the free blocks counts. */
+static bool is_freed(const void *p, unsigned class_id) {
+    return core_check_level >= 1 && block_is_marked(p) && (pool_block_is_free(class_id, p) || heap_holds(class_id, p));
+}
+
+/* Bytes at p if it is a pointer of ours that may be used; 0 if it is not ours. Anything in between is reported. */
+static size_t owned_bytes(const void *p, const char *call) {
+    uintptr_t address = (uintptr_t)p;
+    unsigned class_id = pagemap_class(address);
+    if (class_id == CLASS_NONE) return 0;
+    size_t bytes = 0;
+    if (is_block_class(class_id) && pagemap_is_block_start(address, class_id) && !is_freed(p, class_id))
+        bytes = class_table[class_id].block_bytes;
+    else if (class_id == CLASS_LARGE)
+        bytes = large_usable_bytes(p);
+    if (!bytes) report_misuse(call, p);
+    return bytes;
+}
+
+void core_free_slow(void *p) {
+    if (!p) return;
+    uintptr_t address = (uintptr_t)p;
+    unsigned class_id = pagemap_class(address);
+    if (is_block_class(class_id)) {
+        if (!pagemap_is_block_start(address, class_id)) report_misuse("free of an interior pointer", p);
+        if (is_freed(p, class_id)) report_misuse("double free", p);
+        heap_spill(class_id, p);
+    } else if (class_id == CLASS_LARGE || class_id == CLASS_LARGE_BODY) {
+        large_free(p);
+    } else if (class_id == CLASS_FREE) {
+        report_misuse("double free", p);
+    } else if (!core_foreign.free || !core_foreign.free(p)) {
+        report_misuse("invalid free", p);
+    }
+}
+
+size_t core_usable_bytes(const void *p) {
+    if (!p) return 0;
+    size_t bytes = owned_bytes(p, "invalid pointer in malloc_usable_size");
+    if (bytes) return bytes;
+    if (core_foreign.usable_bytes) bytes = core_foreign.usable_bytes(p);
+    if (!bytes) report_misuse("invalid pointer in malloc_usable_size", p);
+    return bytes;
+}
+
+/* A smaller request keeps its block unless that would waste more than a quarter of it. */
+static bool fits_in_place(size_t have, size_t bytes) { return bytes <= have && bytes >= have - have / 4; }
+
+void *core_realloc(void *p, size_t bytes) {
+    if (!p) return core_malloc(bytes);
+    size_t have = owned_bytes(p, "invalid pointer in realloc");
+    if (!have && core_foreign.usable_bytes) have = core_foreign.usable_bytes(p);
+    if (!have) report_misuse("invalid pointer in realloc", p);
+    if (!bytes) {
+        core_free(p);
+        return NULL;
+    }
+    if (bytes > PTRDIFF_MAX) return out_of_memory();
+    bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;
+    if (is_large && bytes > SLAB_MAX) {
+        void *q = large_resize(p, bytes);
+        if (!q && core_trim(0)) q = large_resize(p, bytes);
+        return q ? q : bytes <= have ? p : out_of_memory();
+    }
+    if (!is_large && fits_in_place(have, bytes)) return p;
+    void *q = core_malloc(bytes);
+    if (!q) return bytes <= have ? p : NULL;
+    memcpy(q, p, have < bytes ? have : bytes);
+    core_free(p);
+    return q;
+}
+
+bool core_trim(size_t keep_bytes) {
+    heap_flush(false);
+    return budget_release_to((int64_t)(keep_bytes >> PAGE_SHIFT)) > 0;
+}

@@ -1,0 +1,273 @@
+/* For what, and who owns what: heap.h.
+ *
+ * Capacities begin with 7 and double at each refill or spill, as far as the class and the thread's share of
+ * the budget allow, but one block is always allowed, so that the common malloc/free pair stays out of the pools.
+ * A heap's slots: a first part of 7 and fewer slots a class, together a page, and a second with the full
+ * capacities, of which only what is used gets touched.
+ */
+#include "heap.h"
+
+#include "budget.h"
+#include "index.h"
+#include "os.h"
+#include "pool.h"
+
+#include <string.h>
+
+enum { FIRST_CAPACITY = 7, HOOK_INTERVAL = 16 };
+
+static void *empty_slot[2]; /* NULL below the top: an empty magazine without capacity */
+
+#define NO_MAGAZINES                                                        \
+    {                                                                       \
+        .magazine = {[0 ... CLASS_BYTES - 1] = {empty_slot + 1, empty_slot + 1}}, \
+        .desk = {[0 ... CLASSES - 1] = {.base = empty_slot + 1}},           \
+    }
+struct heap heap_none = NO_MAGAZINES, heap_gone = NO_MAGAZINES;
+_Thread_local struct heap *heap_current = &heap_none;
+_Atomic(struct heap *) heap_table[MAX_HEAPS];
+_Atomic(uint32_t) heap_count;
+void (*heap_opened_hook)(void);
+void (*heap_slow_path_hook)(void);
+
+static struct index closed_index; /* heaps that wait for a thread */
+
+/* ---- slots ---- */
+
+static unsigned first_capacity(unsigned class_id) {
+    unsigned most = class_table[class_id].magazine_blocks;
+    return most < FIRST_CAPACITY ? most : FIRST_CAPACITY;
+}
+
+/* Slots a class needs in one part: its capacity and the NULL below. */
+static size_t slots_before(unsigned class_id, bool full) {
+    size_t slots = 0;
+    for (unsigned c = 1; c < class_id; c++) slots += 1 + (full ? class_table[c].magazine_blocks : first_capacity(c));
+    return slots;
+}
+
+static void **heap_slots(struct heap *heap, unsigned class_id, bool full) {
+    void **slots = (void **)(heap + 1);
+    if (full) slots += slots_before(CLASSES, false);
+    return slots + slots_before(class_id, full) + 1;
+}
+
+static size_t heap_bytes(void) {
+    size_t bytes = sizeof(struct heap) + (slots_before(CLASSES, false) + slots_before(CLASSES, true)) * sizeof(void *);
+    return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1);
+}
+
+/* ---- opening and closing ---- */
+
+static struct heap *heap_create(void) {
+    struct heap *heap = (struct heap *)os_map(heap_bytes(), os_page_bytes, 0);
+    if (!heap) return NULL;
+    uint32_t id = atomic_fetch_add(&heap_count, 1);
+    if (id >= MAX_HEAPS) {
+        atomic_fetch_sub(&heap_count, 1);
+        os_unmap((uintptr_t)heap, heap_bytes());
+        return NULL;
+    }
+    memcpy(heap->magazine, heap_none.magazine, sizeof heap->magazine);
+    memcpy(heap->desk, heap_none.desk, sizeof heap->desk);
+    heap->id = id;
+    count_add(&counters.metadata_bytes, (int64_t)heap_bytes());
+    atomic_store(&heap_table[id], heap);
+    return heap;
+}
+
+static struct heap *take_closed(void) {
+    for (uint32_t id = index_next(&closed_index, 0); id != INDEX_NONE; id = index_next(&closed_index, id + 1)) {
+        struct heap *heap = atomic_load(&heap_table[id]);
+        bool is_ours = atomic_exchange(&heap->closed, 0);
+        index_settle(&closed_index, id, &heap->closed);
+        if (is_ours) return heap;
+    }
+    return NULL;
+}
+
+/* The calling thread's heap, opened if it has none yet; NULL when it cannot have one. */
+static struct heap *heap_of_thread(void) {
+    struct heap *heap = heap_current;
+    if (LIKELY(heap != &heap_none)) return heap == &heap_gone ? NULL : heap;
+    heap_current = &heap_gone; /* what the kernel's door calls may allocate */
+    heap = take_closed();
+    if (!heap) heap = heap_create();
+    if (!heap) {
+        heap_current = &heap_none;
+        return NULL;
+    }
+    heap_current = heap;
+    count_add(&counters.heaps_open, 1);
+    if (heap_opened_hook) heap_opened_hook();
+    return heap;
+}
+
+/* ---- capacity ---- */
+
+static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity) {
+    struct desk *d = &heap->desk[class_id];
+    heap->capacity_pages += ((int64_t)capacity - d->capacity) * class_table[class_id].page_weight;
+    heap->classes_in_use += (uint32_t)(capacity > 0) - (uint32_t)(d->capacity > 0);
+    d->capacity = (uint8_t)capacity;
+    heap->magazine[class_id].limit = d->base + capacity;
+}
+
+/* The largest capacity a class may grow to now: what the thread's share allows if its classes share alike. */
+static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
+    const struct class_info *info = &class_table[class_id];
+    int64_t share = budget_magazine_share();
+    if (share == INT64_MAX) return info->magazine_blocks;
+    int64_t fair = share / ((heap->classes_in_use + 1) * info->page_weight);
+    return fair < 1 ? 1 : fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
+}
+
+/* Raises the capacity to the next step; false when the class or the budget allows no more. */
+static bool magazine_grow(struct heap *heap, unsigned class_id) {
+    struct magazine *m = &heap->magazine[class_id];
+    struct desk *d = &heap->desk[class_id];
+    unsigned first = first_capacity(class_id), fair = fair_capacity(heap, class_id);
+    unsigned next = d->capacity < first ? first : 2u * d->capacity + 1;
+    if (next > fair) next = fair;
+    if (next <= d->capacity) return false;
+    size_t held = (size_t)(m->top - d->base);
+    void **base = heap_slots(heap, class_id, next > first);
+    base[-1] = NULL;
+    memmove(base, d->base, held * sizeof *base);
+    d->base = base;
+    m->top = base + held;
+    set_capacity(heap, class_id, next);
+    return true;
+}
+
+static void magazine_flush(struct heap *heap, unsigned class_id) {
+    struct magazine *m = &heap->magazine[class_id];
+    struct desk *d = &heap->desk[class_id];
+    unsigned held = (unsigned)(m->top - d->base);
+    m->top = d->base;
+    set_capacity(heap, class_id, 0);
+    if (held) pool_return(class_id, d->base, held);
+}
+
+static void flush(struct heap *heap, bool idle_only) {
+    for (unsigned c = 1; c < CLASSES; c++) {
+        if (heap->desk[c].capacity && !(idle_only && heap->desk[c].is_active)) magazine_flush(heap, c);
+        heap->desk[c].is_active = false;
+    }
+}
+
+void heap_flush(bool idle_only) {
+    if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, idle_only);
+    budget_enforce();
+}
+
+static void give_back(struct heap *heap) {
+    flush(heap, false);
+    count_add(&counters.heaps_open, -1);
+    atomic_store(&heap->closed, 1);
+    index_set(&closed_index, heap->id);
+}
+
+void heap_close(void) {
+    struct heap *heap = heap_current;
+    heap_current = &heap_gone;
+    if (heap != &heap_none && heap != &heap_gone) give_back(heap);
+    budget_enforce();
+}
+
+/* ---- refill and spill ---- */
+
+static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
+    relaxed_store(counter, relaxed_load(counter) + 1);
+    uint64_t n = relaxed_load(&heap->refills) + relaxed_load(&heap->spills);
+    if (n % HOOK_INTERVAL == 0 && heap_slow_path_hook) heap_slow_path_hook();
+}
+
+static void *take_one(unsigned class_id, bool *zero) {
+    void *block = NULL;
+    return pool_take(class_id, 1, &block, zero) ? block : NULL;
+}
+
+/* What came in ascending order goes out in ascending order. */
+static void reverse(void **slots, unsigned n) {
+    for (unsigned i = 0; i < n / 2; i++) {
+        void *swap = slots[i];
+        slots[i] = slots[n - 1 - i];
+        slots[n - 1 - i] = swap;
+    }
+}
+
+void *heap_refill(unsigned class_id, bool *zero) {
+    struct heap *heap = heap_of_thread();
+    if (!heap || zero || !class_table[class_id].magazine_blocks) return take_one(class_id, zero);
+    count_slow_path(heap, &heap->refills);
+    struct magazine *m = &heap->magazine[class_id];
+    struct desk *d = &heap->desk[class_id];
+    if (m->top > d->base) return *--m->top; /* the hook allocated and freed */
+    magazine_grow(heap, class_id);
+    d->is_active = true;
+    unsigned want = (d->capacity + 1u) / 2, got = pool_take(class_id, want, d->base, NULL);
+    if (!got) return NULL;
+    reverse(d->base, got);
+    m->top = d->base + got - 1;
+    return d->base[got - 1];
+}
+
+/* The older half goes to the pools. */
+static void spill_half(struct heap *heap, unsigned class_id) {
+    struct magazine *m = &heap->magazine[class_id];
+    struct desk *d = &heap->desk[class_id];
+    unsigned n = (d->capacity + 1u) / 2, rest = (unsigned)(m->top - d->base) - n;
+    pool_return(class_id, d->base, n);
+    memmove(d->base, d->base + n, rest * sizeof *d->base);
+    m->top = d->base + rest;
+}
+
+void heap_spill(unsigned class_id, void *block) {
+    struct heap *heap = heap_of_thread();
+    if (!heap || !class_table[class_id].magazine_blocks) {
+        pool_return(class_id, &block, 1);
+        budget_enforce();
+        return;
+    }
+    count_slow_path(heap, &heap->spills);
+    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) flush(heap, false);
+    struct magazine *m = &heap->magazine[class_id];
+    if (m->top == m->limit && !magazine_grow(heap, class_id)) spill_half(heap, class_id);
+    *m->top++ = block;
+    heap->desk[class_id].is_active = true;
+    budget_enforce();
+}
+
+/* ---- the others ---- */
+
+void heap_adopt_after_fork(void) {
+    struct heap *mine = heap_current;
+    for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
+        struct heap *heap = atomic_load(&heap_table[id]);
+        if (!heap || heap == mine || atomic_load(&heap->closed)) continue;
+        struct pool *leased = relaxed_load(&heap->leased);
+        if (leased) pool_end_orphaned_lease(leased);
+        give_back(heap);
+    }
+}
+
+bool heap_holds(unsigned class_id, const void *block) {
+    for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
+        struct heap *heap = atomic_load(&heap_table[id]);
+        if (!heap) continue;
+        void **slot = heap->desk[class_id].base, **end = heap->magazine[class_id].top;
+        for (; slot < end; slot++)
+            if (*slot == block) return true;
+    }
+    return false;
+}
+
+size_t heap_waiting_blocks(unsigned class_id) {
+    size_t blocks = 0;
+    for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
+        struct heap *heap = atomic_load(&heap_table[id]);
+        if (heap) blocks += (size_t)(heap->magazine[class_id].top - heap->desk[class_id].base);
+    }
+    return blocks;
+}

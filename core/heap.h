@@ -1,0 +1,79 @@
+/* Heaps: a thread's magazines, in front of the pools.
+ *
+ * A magazine is a stack of free blocks of one class. `top` points behind the last block, one slot below the first is NULL, so
+ * that malloc needs no other test for "empty", and free compares `top` with `limit` for "full". A class that
+ * the thread does not use, and every page-map byte that is no class at all, has an empty magazine of
+ * no capacity, so the fast paths need no test for them either.
+ *
+ * A heap belongs to one thread; nobody else touches its magazines while that thread lives. Heaps are
+ * never unmapped: a thread that ends flushes its heap and leaves it to the next one. A thread without
+ * a heap yet has `heap_none`, one that is past its end (or has no memory for a heap) `heap_gone`; their
+ * magazines are all empty for good, so each call goes to the pools.
+ */
+#ifndef LOWTIDE_CORE_HEAP_H
+#define LOWTIDE_CORE_HEAP_H
+
+#include "class.h"
+#include "atomics.h"
+
+struct magazine {
+    void **top;
+    void **limit;
+};
+
+/* What the fast paths do not read. */
+struct desk {
+    void **base;      /* the first slot; base[-1] is NULL */
+    uint8_t capacity; /* limit - base; the heap's share of the budget */
+    bool is_active;   /* refilled or spilled since housekeeping looked */
+};
+
+struct heap {
+    struct magazine magazine[CLASS_BYTES];
+    struct desk desk[CLASSES];
+    _Atomic(struct pool *) leased; /* the last pool it tried to lease: a forked child ends such leases */
+    _Atomic(uint64_t) refills;     /* written by the owner alone */
+    _Atomic(uint64_t) spills;
+    int64_t capacity_pages;        /* what the capacities could pin; owner only */
+    uint32_t classes_in_use;       /* with a capacity; owner only */
+    uint32_t id;
+    word closed; /* 1: waits for a thread */
+} __attribute__((aligned(CACHE_LINE)));
+
+extern HIDDEN _Thread_local struct heap *heap_current __attribute__((tls_model("initial-exec")));
+extern HIDDEN struct heap heap_none, heap_gone;
+extern HIDDEN _Atomic(struct heap *) heap_table[MAX_HEAPS];
+extern HIDDEN _Atomic(uint32_t) heap_count;
+
+/* Called when a thread got a heap, so that preload can arrange to hear of the thread's end; and now and then on slow
+ * paths, holding nothing, so that policy can look at its clock. Either may be NULL. */
+extern HIDDEN void (*heap_opened_hook)(void);
+extern HIDDEN void (*heap_slow_path_hook)(void);
+
+static inline void heap_note_lease(struct pool *pool) { relaxed_store(&heap_current->leased, pool); }
+
+/* The magazine of the class was empty (or the class has none): a block from the pools, or NULL when the kernel has
+ * no more memory. *zero as pool_take. */
+HIDDEN void *heap_refill(unsigned class_id, bool *zero);
+
+/* The magazine of the class was full (or the class has none): `block` goes on top or to its pool. */
+HIDDEN void heap_spill(unsigned class_id, void *block);
+
+/* Returns to the pools what the calling thread's magazines hold: of all classes, or of those not used since
+ * the last call. */
+HIDDEN void heap_flush(bool idle_only);
+
+/* The thread is about to end: flush, give the heap up, and go on without one. */
+HIDDEN void heap_close(void);
+
+/* In a forked child: takes over what the threads that are gone held. */
+HIDDEN void heap_adopt_after_fork(void);
+
+/* True when the block waits in a magazine of the class; other threads' are read without their leave, so
+ * the answer for them is a guess that is right while they rest. */
+HIDDEN bool heap_holds(unsigned class_id, const void *block);
+
+/* Blocks of a class that wait in all magazines, and the number of all such blocks. */
+HIDDEN size_t heap_waiting_blocks(unsigned class_id);
+
+#endif

@@ -1,0 +1,92 @@
+/* A bitmap of bitmaps: which of up to 65,536 ids (groups, heaps) have something.
+ *
+ * Three levels of 64-bit words; every search is count-trailing-zeros three times. A bit says "maybe":
+ * index_set is called after the thing itself was made visible, index_settle clears the bit and then
+ * looks at the thing again, so a bit may be set for nothing but is not missing once both calls have
+ * returned. (The same rule holds between the words of an arena and those of its group.)
+ * No locks; all-zero is an empty index.
+ */
+#ifndef LOWTIDE_CORE_INDEX_H
+#define LOWTIDE_CORE_INDEX_H
+
+#include "atomics.h"
+
+#define INDEX_NONE UINT32_MAX
+
+struct index {
+    word top; /* 16 bits: a word of middle each */
+    word middle[16];
+    word bottom[1024];
+};
+
+/* Sets `bit` of `upper` unless it is there already. Call after the lower level was set. */
+static inline void hint_set(word *upper, unsigned bit) {
+    if (!(atomic_load(upper) >> bit & 1)) word_or(upper, 1ull << bit);
+}
+
+/* Clears `bit` of `upper` because `lower` was seen to be zero, and takes that back if it no longer is. */
+static inline void hint_clear(word *upper, unsigned bit, word *lower) {
+    word_clear(upper, 1ull << bit);
+    if (atomic_load(lower)) word_or(upper, 1ull << bit);
+}
+
+static inline void index_set(struct index *ix, uint32_t id) {
+    hint_set(&ix->bottom[id / 64], id % 64);
+    hint_set(&ix->middle[id / 4096], id / 64 % 64);
+    hint_set(&ix->top, id / 4096);
+}
+
+/* The thing behind `id`, whose word is `lower`, was seen to be empty. */
+static inline void index_settle(struct index *ix, uint32_t id, word *lower) {
+    hint_clear(&ix->bottom[id / 64], id % 64, lower);
+    if (!atomic_load(&ix->bottom[id / 64])) hint_clear(&ix->middle[id / 4096], id / 64 % 64, &ix->bottom[id / 64]);
+    if (!atomic_load(&ix->middle[id / 4096])) hint_clear(&ix->top, id / 4096, &ix->middle[id / 4096]);
+    if (atomic_load(lower)) index_set(ix, id);
+}
+
+/* The lowest id at or above `from`, or INDEX_NONE. */
+static inline uint32_t index_next(struct index *ix, uint32_t from) {
+    if (from >= 65536) return INDEX_NONE;
+    uint32_t w = from / 64, m = w / 64;
+    uint64_t bits = relaxed_load(&ix->bottom[w]) & ~0ull << from % 64;
+    if (bits) return w * 64 + lowest_bit(bits);
+    for (;;) { /* more than one turn only where a hint was set for nothing */
+        bits = ++w % 64 ? relaxed_load(&ix->middle[m]) & ~0ull << w % 64 : 0;
+        if (!bits) {
+            uint64_t top = m < 15 ? relaxed_load(&ix->top) & ~0ull << (m + 1) : 0;
+            if (!top) return INDEX_NONE;
+            m = lowest_bit(top);
+            bits = relaxed_load(&ix->middle[m]);
+            if (!bits) {
+                w = m * 64 + 63;
+                continue;
+            }
+        }
+        w = m * 64 + lowest_bit(bits);
+        if ((bits = relaxed_load(&ix->bottom[w]))) return w * 64 + lowest_bit(bits);
+    }
+}
+
+/* The highest id at or below `from`, or INDEX_NONE. */
+static inline uint32_t index_previous(struct index *ix, uint32_t from) {
+    uint32_t w = from / 64, m = w / 64;
+    uint64_t bits = relaxed_load(&ix->bottom[w]) & ~0ull >> (63 - from % 64);
+    if (bits) return w * 64 + highest_bit(bits);
+    for (;;) {
+        bits = w % 64 ? relaxed_load(&ix->middle[m]) & ~0ull >> (64 - w % 64) : 0;
+        if (!bits) {
+            uint64_t top = m ? relaxed_load(&ix->top) & ~0ull >> (64 - m) : 0;
+            if (!top) return INDEX_NONE;
+            m = highest_bit(top);
+            bits = relaxed_load(&ix->middle[m]);
+            if (!bits) {
+                w = m * 64;
+                continue;
+            }
+        }
+        w = m * 64 + highest_bit(bits);
+        if ((bits = relaxed_load(&ix->bottom[w]))) return w * 64 + highest_bit(bits);
+    }
+}
+
+#endif

@@ -1,0 +1,257 @@
+/* For what: large.h. No locks: a cache entry is one word, taken by compare-and-swap.
+ *
+ * An owner word is size in bytes (a multiple of 64 KiB) | pages at the end that the program did not ask for. Those are not
+ * counted as live: nobody touches them. A second word array keeps mappings that could not be unmapped
+ * (too many holes in the address space, or the kernel refused): released, and reused like cached ones.
+ */
+#include "large.h"
+
+#include "arena.h"
+#include "budget.h"
+#include "os.h"
+#include "pagemap.h"
+#include "report.h"
+
+enum { CACHE_ENTRIES = 64, PARKED_ENTRIES = 1024, ENTRY_BASE_BITS = 31 };
+
+/* base / 64 KiB in the low 31 bits, size / 64 KiB above. 0 = nothing. */
+struct store {
+    word *entry;
+    _Atomic(uint64_t) *stamp; /* order of arrival; NULL where nobody asks for the oldest */
+    uint32_t entries;
+};
+static word cache_entry[CACHE_ENTRIES], parked_entry[PARKED_ENTRIES];
+static _Atomic(uint64_t) cache_stamp[CACHE_ENTRIES], cache_clock;
+static const struct store cache = {cache_entry, cache_stamp, CACHE_ENTRIES};
+static const struct store parked = {parked_entry, NULL, PARKED_ENTRIES};
+static _Atomic(int64_t) parked_count;
+static _Atomic(uintptr_t) map_hint;
+
+static uint64_t entry_make(uintptr_t base, size_t bytes) {
+    return base >> OWNER_SHIFT | (uint64_t)(bytes >> OWNER_SHIFT) << ENTRY_BASE_BITS;
+}
+static uintptr_t entry_base(uint64_t e) { return (uintptr_t)(e & ((1ull << ENTRY_BASE_BITS) - 1)) << OWNER_SHIFT; }
+static size_t entry_bytes(uint64_t e) { return (size_t)(e >> ENTRY_BASE_BITS) << OWNER_SHIFT; }
+
+static bool store_put(const struct store *s, uint64_t e) {
+    for (uint32_t i = 0; i < s->entries; i++) {
+        uint64_t none = 0;
+        if (relaxed_load(&s->entry[i]) || !atomic_compare_exchange_strong(&s->entry[i], &none, e)) continue;
+        if (s->stamp) relaxed_store(&s->stamp[i], atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed));
+        return true;
+    }
+    return false;
+}
+
+/* The smallest entry that has `bytes`, at most an eighth more, at a multiple of `alignment`; 0 = none. */
+static uint64_t store_take_fitting(const struct store *s, size_t bytes, size_t alignment) {
+    for (;;) {
+        uint64_t best = 0;
+        uint32_t at = 0;
+        for (uint32_t i = 0; i < s->entries; i++) {
+            uint64_t e = relaxed_load(&s->entry[i]);
+            if (!e || entry_bytes(e) < bytes || entry_bytes(e) > bytes + bytes / 8 || entry_base(e) & (alignment - 1)) continue;
+            if (best && entry_bytes(e) >= entry_bytes(best)) continue;
+            best = e;
+            at = i;
+        }
+        if (!best || atomic_compare_exchange_strong(&s->entry[at], &best, 0)) return best;
+    }
+}
+
+static uint64_t cache_take_oldest(void) {
+    for (;;) {
+        uint64_t best = 0, stamp = 0;
+        uint32_t at = 0;
+        for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
+            uint64_t e = relaxed_load(&cache_entry[i]), age = relaxed_load(&cache_stamp[i]);
+            if (!e || (best && age >= stamp)) continue;
+            best = e;
+            stamp = age;
+            at = i;
+        }
+        if (!best || atomic_compare_exchange_strong(&cache_entry[at], &best, 0)) return best;
+    }
+}
+
+/* ---- mapping ---- */
+
+static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) & ~(unit - 1); }
+
+static uintptr_t map_buffer(size_t bytes, size_t alignment) {
+    uintptr_t hint = relaxed_load(&map_hint);
+    uintptr_t base = os_map(bytes, alignment, hint > bytes ? hint - bytes : 0);
+    if (!base) return 0;
+    if (!pagemap_reserve(base, bytes)) {
+        os_unmap(base, bytes);
+        return 0;
+    }
+    address_range_added(base, bytes);
+    relaxed_store(&map_hint, base);
+    return base;
+}
+
+/* The page map's bytes of the range are in use until the kernel has taken it. */
+static void unmap_buffer(uintptr_t base, size_t bytes) {
+    if (address_range_removable(base, bytes)) {
+        pagemap_fill(base, bytes, CLASS_NONE);
+        if (os_unmap(base, bytes)) {
+            address_range_removed(base, bytes);
+            relaxed_store(&map_hint, base + bytes);
+            return;
+        }
+        pagemap_fill(base, bytes, CLASS_LARGE_BODY);
+    }
+    os_release(base, bytes);
+    pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
+    if (store_put(&parked, entry_make(base, bytes))) count_add(&parked_count, 1);
+}
+
+static void count_live(int64_t buffers, int64_t pages) {
+    count_add(&counters.large_count, buffers);
+    count_add(&counters.large_pages, pages);
+    count_add(&counters.live_pages, pages);
+}
+
+static size_t owner_bytes(uintptr_t owner) { return owner & ~(uintptr_t)(OWNER_BYTES - 1); }
+static int64_t owner_live_pages(uintptr_t owner) {
+    return (int64_t)(owner_bytes(owner) >> PAGE_SHIFT) - (int64_t)(owner & (OWNER_BYTES - 1));
+}
+
+static void set_owner(uintptr_t base, size_t bytes, size_t asked) {
+    size_t spare = (bytes - round_up(asked, PAGE_BYTES)) >> PAGE_SHIFT;
+    uintptr_t owner = bytes | (spare < OWNER_BYTES ? spare : OWNER_BYTES - 1);
+    atomic_store(pagemap_owner(base), owner);
+    count_live(1, owner_live_pages(owner));
+}
+
+/* Marks a mapping of `bytes`, of which the program asked for `asked`, as a buffer. */
+static void open_buffer(uintptr_t base, size_t bytes, size_t asked) {
+    pagemap_fill(base, bytes, CLASS_LARGE_BODY);
+    pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
+    set_owner(base, bytes, asked);
+}
+
+static uint64_t take_kept(size_t bytes, size_t alignment, bool *zero) {
+    *zero = false;
+    uint64_t e = 0;
+    if (relaxed_load(&counters.cached_pages)) e = store_take_fitting(&cache, bytes, alignment);
+    if (e) {
+        count_add(&counters.cached_pages, -(int64_t)(entry_bytes(e) >> PAGE_SHIFT));
+        return e;
+    }
+    if (relaxed_load(&parked_count)) e = store_take_fitting(&parked, bytes, alignment);
+    if (e) count_add(&parked_count, -1);
+    return e;
+}
+
+void *large_alloc(size_t bytes, size_t alignment, bool *zero) {
+    if (bytes > PTRDIFF_MAX - alignment - OWNER_BYTES) return NULL;
+    size_t size = round_up(bytes ? bytes : 1, OWNER_BYTES);
+    if (alignment < OWNER_BYTES) alignment = OWNER_BYTES;
+    uint64_t kept = take_kept(size, alignment, zero);
+    uintptr_t base = entry_base(kept);
+    if (kept)
+        size = entry_bytes(kept);
+    else {
+        *zero = true;
+        base = map_buffer(size, alignment);
+        if (!base) return NULL;
+    }
+    open_buffer(base, size, bytes);
+    return (void *)base;
+}
+
+void large_free(void *p) {
+    uintptr_t base = (uintptr_t)p;
+    if (base & (OWNER_BYTES - 1) || pagemap_class(base) != CLASS_LARGE) report_misuse("free of an interior pointer", p);
+    uintptr_t owner = atomic_exchange(pagemap_owner(base), 0);
+    if (!owner) report_misuse("double free", p);
+    pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
+    count_live(-1, -owner_live_pages(owner));
+
+    size_t bytes = owner_bytes(owner), pages = bytes >> PAGE_SHIFT;
+    if ((int64_t)pages <= allowance_pages(&limits.retained) && store_put(&cache, entry_make(base, bytes))) {
+        count_add(&counters.cached_pages, (int64_t)pages);
+        budget_enforce();
+        return;
+    }
+    count_add(&counters.released_pages, (int64_t)pages);
+    unmap_buffer(base, bytes);
+    budget_enforce(); /* the allowance fell with the live pages */
+}
+
+size_t large_usable_bytes(const void *p) {
+    uintptr_t base = (uintptr_t)p;
+    if (base & (OWNER_BYTES - 1) || pagemap_class(base) != CLASS_LARGE) return 0;
+    return owner_bytes(atomic_load(pagemap_owner(base)));
+}
+
+/* The buffer keeps its place: give the end back, or let the kernel lengthen the mapping. */
+static bool resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) {
+    if (new_bytes < old_bytes) {
+        uintptr_t end = base + new_bytes;
+        unmap_buffer(end, old_bytes - new_bytes);
+        return true;
+    }
+    if (new_bytes == old_bytes) return true;
+    if (!pagemap_reserve(base, new_bytes) || pagemap_class(base + old_bytes) != CLASS_NONE) return false;
+    return os_resize_in_place(base, old_bytes, new_bytes);
+}
+
+static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes) {
+    uintptr_t to = map_buffer(new_bytes, OWNER_BYTES);
+    if (!to) return 0;
+    pagemap_fill(base, old_bytes, CLASS_NONE); /* before: the addresses may be another mapping's at once */
+    if (!os_move(base, old_bytes, to, new_bytes)) {
+        pagemap_fill(base, old_bytes, CLASS_LARGE_BODY);
+        pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
+        unmap_buffer(to, new_bytes);
+        return 0;
+    }
+    address_range_removed(base, old_bytes);
+    return to;
+}
+
+void *large_resize(void *p, size_t bytes) {
+    uintptr_t base = (uintptr_t)p, owner = atomic_load(pagemap_owner(base));
+    size_t old_bytes = owner_bytes(owner), new_bytes = round_up(bytes, OWNER_BYTES);
+    /* A buffer that grows once grows again: an eighth more of address space, untouched, saves most calls. */
+    size_t roomy = bytes > old_bytes ? round_up(bytes + bytes / 8, OWNER_BYTES) : new_bytes;
+    if (bytes > PTRDIFF_MAX - OWNER_BYTES) return NULL;
+    if (bytes <= old_bytes && old_bytes - new_bytes <= old_bytes / 8) new_bytes = roomy = old_bytes;
+
+    uintptr_t to = base;
+    if (resize_in_place(base, old_bytes, roomy))
+        new_bytes = roomy;
+    else if (!resize_in_place(base, old_bytes, new_bytes)) {
+        to = move_buffer(base, old_bytes, roomy);
+        if (to)
+            new_bytes = roomy;
+        else if (!(to = move_buffer(base, old_bytes, new_bytes)))
+            return NULL;
+    }
+    count_live(-1, -owner_live_pages(owner));
+    if (to != base) /* the old owner word is read by nobody: its page is not ours any more */
+        open_buffer(to, new_bytes, bytes);
+    else {
+        if (new_bytes > old_bytes) pagemap_fill(base + old_bytes, new_bytes - old_bytes, CLASS_LARGE_BODY);
+        set_owner(base, new_bytes, bytes);
+    }
+    budget_enforce();
+    return (void *)to;
+}
+
+size_t large_release(size_t pages) {
+    size_t done = 0;
+    while (done < pages) {
+        uint64_t e = cache_take_oldest();
+        if (!e) break;
+        size_t n = entry_bytes(e) >> PAGE_SHIFT;
+        count_add(&counters.cached_pages, -(int64_t)n);
+        count_add(&counters.released_pages, (int64_t)n);
+        unmap_buffer(entry_base(e), entry_bytes(e));
+        done += n;
+    }
+    return done;
+}

@@ -1,0 +1,90 @@
+/* For what, threads and failure: os.h. */
+#include "os.h"
+
+#include <errno.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static void *direct_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset) {
+    return (void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, offset);
+}
+static int direct_munmap(void *at, size_t bytes) { return (int)syscall(SYS_munmap, at, bytes); }
+static int direct_madvise(void *at, size_t bytes, int advice) { return (int)syscall(SYS_madvise, at, bytes, advice); }
+static void *direct_mremap(void *at, size_t old_bytes, size_t new_bytes, int flags, ...) {
+    __builtin_va_list args;
+    __builtin_va_start(args, flags);
+    void *to = flags & MREMAP_FIXED ? __builtin_va_arg(args, void *) : NULL;
+    __builtin_va_end(args);
+    return (void *)syscall(SYS_mremap, at, old_bytes, new_bytes, flags, to);
+}
+
+struct os_calls os_calls = {direct_mmap, direct_munmap, direct_madvise, direct_mremap};
+size_t os_page_bytes = PAGE_BYTES;
+bool os_keep_huge_pages;
+bool os_return_lazily;
+
+void os_init(void) {
+    size_t page = getauxval(AT_PAGESZ);
+    if (page >= PAGE_BYTES) os_page_bytes = page;
+}
+
+static uintptr_t map_anywhere(size_t bytes, uintptr_t hint) {
+    void *p = os_calls.mmap((void *)hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? 0 : (uintptr_t)p;
+}
+
+/* khugepaged fills the holes that releasing pages made; so the heap does without huge pages. */
+static uintptr_t without_huge_pages(uintptr_t base, size_t bytes) {
+    if (base && !os_keep_huge_pages) os_calls.madvise((void *)base, bytes, MADV_NOHUGEPAGE);
+    return base;
+}
+
+uintptr_t os_map(size_t bytes, size_t alignment, uintptr_t hint) {
+    int saved = errno;
+    uintptr_t base = map_anywhere(bytes, hint);
+    if (base & (alignment - 1)) { /* the hint was taken: map more and cut */
+        os_calls.munmap((void *)base, bytes);
+        size_t slack = alignment - os_page_bytes;
+        uintptr_t wide = bytes + slack < bytes ? 0 : map_anywhere(bytes + slack, 0);
+        if (wide) {
+            base = (wide + alignment - 1) & ~(uintptr_t)(alignment - 1);
+            if (base > wide) os_calls.munmap((void *)wide, base - wide);
+            size_t tail = wide + slack - base;
+            if (tail) os_calls.munmap((void *)(base + bytes), tail);
+        } else
+            base = 0;
+    }
+    base = without_huge_pages(base, bytes);
+    errno = saved;
+    return base;
+}
+
+bool os_unmap(uintptr_t base, size_t bytes) {
+    int saved = errno;
+    bool done = os_calls.munmap((void *)base, bytes) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_release(uintptr_t base, size_t bytes) {
+    int saved = errno;
+    bool done = os_calls.madvise((void *)base, bytes, os_return_lazily ? MADV_FREE : MADV_DONTNEED) == 0;
+    errno = saved;
+    return done && !os_return_lazily;
+}
+
+bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) {
+    int saved = errno;
+    bool done = os_calls.mremap((void *)base, old_bytes, new_bytes, 0) != MAP_FAILED;
+    errno = saved;
+    return done;
+}
+
+bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes) {
+    int saved = errno;
+    bool done = os_calls.mremap((void *)from, from_bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to) != MAP_FAILED;
+    errno = saved;
+    return done;
+}

@@ -1,0 +1,68 @@
+/* The one door to the kernel's memory calls.
+ *
+ * Preconditions: addresses and lengths are multiples of the OS page (callers work in PAGE_BYTES and fold to
+ * OS pages with os_page_fold). errno is as it was before, whatever happens. No lock is held by the
+ * caller, since the calls go to libc's functions, which another library may have wrapped (registration
+ * caches of network libraries do), and those wrappers may allocate.
+ */
+#ifndef LOWTIDE_CORE_OS_H
+#define LOWTIDE_CORE_OS_H
+
+#include "atomics.h"
+
+/* libc's own functions (the next in link order), set by preload; until then, and without preload,
+ * the system calls are made directly. */
+struct os_calls {
+    void *(*mmap)(void *, size_t, int, int, int, long);
+    int (*munmap)(void *, size_t);
+    int (*madvise)(void *, size_t, int);
+    void *(*mremap)(void *, size_t, size_t, int, ...);
+};
+extern HIDDEN struct os_calls os_calls;
+
+extern HIDDEN size_t os_page_bytes;     /* 4096, 16384 or 65536 */
+extern HIDDEN bool os_keep_huge_pages;  /* leave transparent huge pages as the system has them */
+extern HIDDEN bool os_return_lazily;    /* MADV_FREE instead of MADV_DONTNEED */
+
+/* Reads the page size. */
+HIDDEN void os_init(void);
+
+/* Fresh zero pages aligned to `alignment` (a power of two, at least the OS page), near `hint` where
+ * that is possible (0: anywhere). Returns 0 when the kernel refuses. */
+HIDDEN uintptr_t os_map(size_t bytes, size_t alignment, uintptr_t hint);
+
+/* True when the range is gone from the address space; false leaves it as it was. */
+HIDDEN bool os_unmap(uintptr_t base, size_t bytes);
+
+/* True when the pages have been given back and read as zero from now on. */
+HIDDEN bool os_release(uintptr_t base, size_t bytes);
+
+/* Makes the mapping at `base` `new_bytes` long without moving it. */
+HIDDEN bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes);
+
+/* Moves the pages at `from` over the mapping at `to` (of `to_bytes`, which is replaced); `from` is gone
+ * afterwards. False: both are as they were. */
+HIDDEN bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes);
+
+/* The bits of a page word whose whole OS page is in `pages`. */
+static inline uint64_t os_page_fold(uint64_t pages) {
+    if (os_page_bytes >= 4 * PAGE_BYTES) {
+        pages &= pages >> 1 & pages >> 2 & pages >> 3 & 0x1111111111111111ull;
+        if (os_page_bytes >= 16 * PAGE_BYTES) {
+            pages &= pages >> 4 & pages >> 8 & pages >> 12 & 0x0001000100010001ull;
+            return pages * 0xffff;
+        }
+        return pages * 0xf;
+    }
+    return pages;
+}
+
+/* The bits of a page word that share an OS page with one of `pages`. */
+static inline uint64_t os_page_spread(uint64_t pages) {
+    unsigned n = (unsigned)(os_page_bytes / PAGE_BYTES);
+    for (unsigned i = 0; n > 1 && i < ARENA_PAGES; i += n)
+        if (pages & bit_run(i, n)) pages |= bit_run(i, n);
+    return pages;
+}
+
+#endif

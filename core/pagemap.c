@@ -1,0 +1,52 @@
+/* For what, threads and failure: pagemap.h. Leaves are published with a compare-and-swap; the loser unmaps its own. */
+#include "pagemap.h"
+
+#include "os.h"
+
+#include <string.h>
+
+struct pagemap pagemap;
+static _Atomic(int64_t) leaves;
+
+static uintptr_t leaf_bias(uintptr_t gib) { return gib << (LEAF_SHIFT - PAGE_SHIFT); }
+
+void pagemap_init(void) {
+    for (unsigned c = 1; c < CLASSES; c++) {
+        const struct class_info *info = &class_table[c];
+        uint64_t multiplier = ~0ull / info->block_bytes + 1;
+        pagemap.offset[c].mask = tier_pool_pages(info->tier) * (uint64_t)PAGE_BYTES - 1;
+        pagemap.check[c] = (struct class_check){multiplier, (info->blocks - 1u) * (multiplier * info->block_bytes) + 1};
+    }
+}
+
+bool pagemap_reserve(uintptr_t base, size_t bytes) {
+    if (base + bytes > (uintptr_t)ROOT_ENTRIES << LEAF_SHIFT) return false;
+    for (uintptr_t gib = base >> LEAF_SHIFT; gib <= (base + bytes - 1) >> LEAF_SHIFT; gib++) {
+        if (relaxed_load(&pagemap.root[gib])) continue;
+        uintptr_t leaf = os_map(sizeof(struct pagemap_leaf), os_page_bytes, 0);
+        if (!leaf) return false;
+        uintptr_t none = 0;
+        if (atomic_compare_exchange_strong(&pagemap.root[gib], &none, leaf - leaf_bias(gib)))
+            count_add(&leaves, 1);
+        else
+            os_unmap(leaf, sizeof(struct pagemap_leaf));
+    }
+    return true;
+}
+
+void pagemap_fill(uintptr_t base, size_t bytes, unsigned class_id) {
+    if (bytes == PAGE_BYTES) {
+        relaxed_store(&pagemap_leaf(base)->page[base >> PAGE_SHIFT & (LEAF_PAGES - 1)], (uint8_t)class_id);
+        return;
+    }
+    while (bytes) {
+        uintptr_t first = base >> PAGE_SHIFT & (LEAF_PAGES - 1);
+        size_t pages = bytes >> PAGE_SHIFT;
+        if (pages > LEAF_PAGES - first) pages = LEAF_PAGES - first;
+        memset((void *)&pagemap_leaf(base)->page[first], (int)class_id, pages);
+        base += pages << PAGE_SHIFT;
+        bytes -= pages << PAGE_SHIFT;
+    }
+}
+
+size_t pagemap_leaf_bytes(void) { return (size_t)relaxed_load(&leaves) * sizeof(struct pagemap_leaf); }

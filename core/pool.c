@@ -1,0 +1,326 @@
+/* Pools: the protocol by which threads share them without locks and without owners.
+ *
+ *   pool_take     partial hint -> LISTED -> LEASED by compare-and-swap, take bits, unlease.
+ *   pool_claim    no partial pool: a free one, owned through its arena bit, becomes LEASED.
+ *   pool_return   set bits; then whatever is read may be stale, and leads only to steps that check again:
+ *                 FULL -> LISTED (who wins sets the hint), LISTED and something to settle -> LEASED.
+ *   pool_unlease  ends a lease: settles pages that became free, retires a pool that is all free, else LISTED or FULL,
+ *                 and looks at the bitmap once more after the state is visible, because who returned a
+ *                 block meanwhile saw LEASED and went away.
+ *
+ * "Settle" moves pages whose blocks are all free from live to retained. In the small tier a page is the pool,
+ * so it settles only by retiring.
+ * The model test/model/pool.pml has the same names; change both.
+ */
+#include "pool.h"
+
+#include "arena.h"
+#include "budget.h"
+#include "heap.h"
+#include "os.h"
+#include "report.h"
+
+/* How many pools a refill visits: enough to fill a magazine where pools are nearly full, few enough that
+ * one malloc stays short. */
+enum { POOLS_VISITED = 8 };
+
+/* ---- bitmaps ---- */
+
+static bool has_free_block(const struct pool *pool, const struct class_info *info) {
+    for (unsigned w = 0; w < info->words; w++)
+        if (atomic_load(&pool->free[w])) return true;
+    return false;
+}
+
+static bool is_all_free(const struct pool *pool, const struct class_info *info) {
+    for (unsigned w = 0; w < info->words; w++)
+        if (atomic_load(&pool->free[w]) != class_word_mask(info, w)) return false;
+    return true;
+}
+
+static void *block_address(const struct pool *pool, const struct class_info *info, unsigned block) {
+    return (void *)(pool_base(pool) + block * (uintptr_t)info->block_bytes);
+}
+
+static uint64_t block_pages(const struct class_info *info, unsigned block) {
+    uint32_t start = block * info->block_bytes, end = start + info->block_bytes - 1;
+    unsigned first = start >> PAGE_SHIFT;
+    return bit_run(first, (end >> PAGE_SHIFT) - first + 1);
+}
+
+/* Pools of several pages have fewer than 64 blocks: one word. */
+static uint64_t blocks_pages(const struct class_info *info, uint64_t blocks) {
+    uint64_t pages = 0;
+    for (; blocks; blocks &= blocks - 1) pages |= block_pages(info, lowest_bit(blocks));
+    return pages;
+}
+
+uint64_t pool_pages_in_use(const struct pool *pool, unsigned class_id) {
+    const struct class_info *info = &class_table[class_id];
+    if (info->tier == 0) return !is_all_free(pool, info);
+    return blocks_pages(info, class_word_mask(info, 0) & ~atomic_load(&pool->free[0]));
+}
+
+bool pool_block_is_free(unsigned class_id, const void *block) {
+    const struct class_info *info = &class_table[class_id];
+    uintptr_t address = (uintptr_t)block;
+    struct pool *pool = pool_of_address(address, info->tier);
+    uint64_t offset = address & pagemap.offset[class_id].mask;
+    unsigned i = (unsigned)(offset * info->reciprocal >> 32);
+    return atomic_load(&pool->free[i / 64]) >> i % 64 & 1;
+}
+
+/* ---- lease ---- */
+
+static bool pool_lease(struct pool *pool) {
+    heap_note_lease(pool);
+    return state_change(&pool->state, POOL_LISTED, POOL_LEASED);
+}
+
+static struct path partial_path(struct pool *pool, unsigned class_id) {
+    return arena_path_partial(pool_group(pool), pool_slot(pool), class_id);
+}
+
+static void hint_partial(struct pool *pool, unsigned class_id) {
+    if (!is_block_class(class_id)) return; /* a late reader saw a record that was released */
+    struct path partial = partial_path(pool, class_id);
+    path_add(&partial, 1ull << pool_first_page(pool));
+}
+
+static void unhint_partial(struct pool *pool, unsigned class_id) {
+    struct path partial = partial_path(pool, class_id);
+    path_remove(&partial, 1ull << pool_first_page(pool));
+}
+
+/* Pages of the pool that are live though no block in them is taken. */
+static uint64_t pages_to_settle(const struct pool *pool, const struct class_info *info) {
+    if (info->tier == 0) return is_all_free(pool, info) ? pool->live : 0;
+    uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
+    return pool->live & ~blocks_pages(info, taken);
+}
+
+static void retain_pages(struct pool *pool, uint64_t pages) {
+    if (!pages) return;
+    pool->live &= ~pages;
+    struct path retained = arena_path_retained(pool_group(pool), pool_slot(pool));
+    path_add(&retained, pages << pool_first_page(pool));
+    int64_t n = count_bits(pages);
+    count_add(&counters.live_pages, -n);
+    count_add(&counters.retained_pages, n);
+}
+
+/* Under the lease, all blocks free: nobody else can come to hold one, so the pool goes back whole. */
+static void pool_retire(struct pool *pool, const struct class_info *info, unsigned class_id) {
+    unhint_partial(pool, class_id);
+    retain_pages(pool, pool->live);
+    pagemap_fill(pool_base(pool), tier_pool_pages(info->tier) * (size_t)PAGE_BYTES, CLASS_FREE);
+    for (unsigned w = 0; w < info->words; w++) relaxed_store(&pool->free[w], 0);
+    state_store(&pool->state, POOL_FREE);
+    arena_return_pool(pool);
+}
+
+static void pool_unlease(struct pool *pool) {
+    unsigned class_id = relaxed_load(&pool->class_id);
+    const struct class_info *info = &class_table[class_id];
+    for (;;) {
+        if (is_all_free(pool, info)) {
+            pool_retire(pool, info, class_id);
+            return;
+        }
+        if (info->tier) retain_pages(pool, pages_to_settle(pool, info));
+        uint64_t live = pool->live;
+        if (has_free_block(pool, info)) {
+            hint_partial(pool, class_id);
+            state_store(&pool->state, POOL_LISTED);
+        } else {
+            unhint_partial(pool, class_id);
+            state_store(&pool->state, POOL_FULL);
+            if (!has_free_block(pool, info) || !state_change(&pool->state, POOL_FULL, POOL_LISTED)) return;
+            hint_partial(pool, class_id);
+        }
+        /* Who freed the last block of a page while the lease was held left the settling to us. */
+        if (is_single_threaded()) return;
+        uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
+        bool settle = info->tier ? (live & ~blocks_pages(info, taken)) != 0 : is_all_free(pool, info);
+        if (!settle || !pool_lease(pool)) return;
+        /* Another pool may live here by now; its own class counts. */
+        class_id = relaxed_load(&pool->class_id);
+        info = &class_table[class_id];
+    }
+}
+
+void pool_end_orphaned_lease(struct pool *pool) {
+    if (relaxed_load(&pool->state) == POOL_LEASED && is_block_class(relaxed_load(&pool->class_id))) pool_unlease(pool);
+}
+
+/* ---- taking ---- */
+
+/* The caller holds the lease. */
+static unsigned take_leased(struct pool *pool, const struct class_info *info, unsigned want, void **out, bool *zero) {
+    uintptr_t base = pool_base(pool);
+    unsigned got = 0;
+    uint64_t taken = 0;
+    for (unsigned w = 0; w < info->words && got < want; w++) {
+        uint64_t all = relaxed_load(&pool->free[w]), left = all;
+        for (; left && got < want; left &= left - 1)
+            out[got++] = (void *)(base + (w * 64 + lowest_bit(left)) * (uintptr_t)info->block_bytes);
+        taken = all & ~left;
+        if (taken) word_clear(&pool->free[w], taken);
+    }
+    if (zero) *zero = false;
+    if (info->tier == 0) return got;
+
+    uint64_t fresh = blocks_pages(info, taken) & ~pool->live;
+    struct path path = arena_path_retained(pool_group(pool), pool_slot(pool));
+    uint64_t resident = atomic_load(path.bits) & fresh << pool_first_page(pool);
+    if (zero) *zero = !resident && fresh == blocks_pages(info, taken);
+    if (resident) {
+        path_remove(&path, resident);
+        count_add(&counters.retained_pages, -(int64_t)count_bits(resident));
+    }
+    pool->live |= fresh;
+    count_add(&counters.live_pages, count_bits(fresh));
+    return got;
+}
+
+/* The hint led to a pool that is not LISTED, or to one of another class. */
+static void drop_stale_hint(struct pool *pool, unsigned class_id) {
+    unhint_partial(pool, class_id);
+    if (atomic_load(&pool->state) == POOL_LISTED && relaxed_load(&pool->class_id) == class_id) hint_partial(pool, class_id);
+}
+
+static unsigned take_from(struct pool *pool, unsigned class_id, unsigned want, void **out, bool *zero) {
+    uint32_t state = atomic_load(&pool->state);
+    if (state != POOL_LISTED) {
+        if (state != POOL_LEASED) drop_stale_hint(pool, class_id);
+        return 0;
+    }
+    if (!pool_lease(pool)) return 0;
+    unsigned got = 0;
+    if (relaxed_load(&pool->class_id) == class_id)
+        got = take_leased(pool, &class_table[class_id], want, out, zero);
+    else
+        unhint_partial(pool, class_id);
+    pool_unlease(pool);
+    return got;
+}
+
+static unsigned take_partial(unsigned class_id, unsigned want, void **out, bool *zero) {
+    struct index *index = &partial_index[class_id];
+    unsigned got = 0, visits = POOLS_VISITED;
+    for (uint32_t id = index_next(index, 0); id != INDEX_NONE; id = index_next(index, id + 1)) {
+        struct group *g = atomic_load(&group_table[id]);
+        struct path p = arena_path_partial(g, 0, class_id);
+        uint64_t slots = atomic_load(p.sum);
+        if (!slots) index_settle(index, id, p.sum);
+        for (; slots; slots &= slots - 1) {
+            p = arena_path_partial(g, lowest_bit(slots), class_id);
+            uint64_t pools = atomic_load(p.bits);
+            if (!pools) path_remove(&p, 0);
+            for (; pools; pools &= pools - 1) {
+                got += take_from(&g->record[p.slot].pool[lowest_bit(pools)], class_id, want - got, out + got, zero);
+                if (got == want || (got && !--visits)) return got;
+            }
+        }
+    }
+    return got;
+}
+
+/* Begins a free pool. Its pages become live when blocks in them are taken; in the small tier at once. */
+static struct pool *pool_claim(unsigned class_id, const struct class_info *info) {
+    struct pool *pool = arena_claim_pool(info->tier);
+    if (!pool) return NULL;
+    heap_note_lease(pool);
+    relaxed_store(&pool->class_id, (uint8_t)class_id);
+    for (unsigned w = 0; w < info->words; w++) relaxed_store(&pool->free[w], class_word_mask(info, w));
+    pool->live = 0;
+    if (info->tier == 0) {
+        struct path retained = arena_path_retained(pool_group(pool), pool_slot(pool));
+        uint64_t page = 1ull << pool_first_page(pool);
+        if (atomic_load(retained.bits) & page) {
+            path_remove(&retained, page);
+            count_add(&counters.retained_pages, -1);
+        }
+        pool->live = 1;
+        count_add(&counters.live_pages, 1);
+    }
+    pagemap_fill(pool_base(pool), tier_pool_pages(info->tier) * (size_t)PAGE_BYTES, class_id);
+    state_store(&pool->state, POOL_LEASED);
+    return pool;
+}
+
+unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *zero) {
+    unsigned got = take_partial(class_id, want, out, zero);
+    if (got) return got;
+    const struct class_info *info = &class_table[class_id];
+    struct pool *pool = pool_claim(class_id, info);
+    if (!pool) return 0;
+    got = take_leased(pool, info, want, out, zero);
+    pool_unlease(pool);
+    return got;
+}
+
+/* ---- returning ---- */
+
+/* After blocks were returned: lists the pool if it was FULL, settles what they made free if nobody holds the
+ * lease. Owns nothing: every step checks again. */
+static void pool_tend(struct pool *pool, const struct class_info *info, uint64_t pages) {
+    uint32_t state = atomic_load(&pool->state);
+    if (state == POOL_FULL && state_change(&pool->state, POOL_FULL, POOL_LISTED)) {
+        hint_partial(pool, relaxed_load(&pool->class_id));
+        state = POOL_LISTED;
+    }
+    if (state != POOL_LISTED && atomic_load(&pool->state) != POOL_LISTED) return;
+    if (info->tier) {
+        uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
+        if (!(pages & ~blocks_pages(info, taken))) return;
+    } else if (!is_all_free(pool, info))
+        return;
+    if (pool_lease(pool)) pool_unlease(pool);
+}
+
+static void return_to_word(struct pool *pool, unsigned w, uint64_t bits, unsigned class_id) {
+    const struct class_info *info = &class_table[class_id];
+    uint64_t pages = info->tier ? blocks_pages(info, bits) : 0;
+    uint64_t twice = word_or(&pool->free[w], bits) & bits;
+    if (UNLIKELY(twice)) report_misuse("double free", block_address(pool, info, w * 64 + lowest_bit(twice)));
+    pool_tend(pool, info, pages);
+}
+
+void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
+    const struct class_info *info = &class_table[class_id];
+    uint64_t offset_mask = pagemap.offset[class_id].mask;
+    struct pool *current = NULL;
+    unsigned current_word = 0;
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t address = (uintptr_t)blocks[i];
+        struct pool *pool = pool_of_address(address, info->tier);
+        unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
+        uint64_t bit = 1ull << block % 64;
+        if (pool == current && block / 64 == current_word && !(bits & bit)) {
+            bits |= bit;
+            continue;
+        }
+        if (current) return_to_word(current, current_word, bits, class_id);
+        current = pool;
+        current_word = block / 64;
+        bits = bit;
+    }
+    if (current) return_to_word(current, current_word, bits, class_id);
+}
+
+/* ---- release inside a pool ---- */
+
+size_t pool_release_pages(struct pool *pool) {
+    /* FULL too: an earlier class may have touched pages that this one's blocks do not reach. */
+    if (!pool_lease(pool) && !state_change(&pool->state, POOL_FULL, POOL_LEASED)) return 0;
+    unsigned class_id = relaxed_load(&pool->class_id), first = pool_first_page(pool);
+    struct group *g = pool_group(pool);
+    unsigned slot = pool_slot(pool), pages = tier_pool_pages(class_table[class_id].tier);
+    uint64_t idle = ~(pool->live << first) & bit_run(first, pages);
+    uint64_t todo = os_page_fold(idle) & os_page_spread(atomic_load(&g->arena[slot].retained) & idle);
+    size_t done = arena_release_owned(g, slot, todo);
+    pool_unlease(pool);
+    return done;
+}

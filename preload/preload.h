@@ -1,0 +1,21 @@
+/* What the interposed symbols share. */
+#ifndef LOWTIDE_PRELOAD_H
+#define LOWTIDE_PRELOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define HIDDEN __attribute__((visibility("hidden")))
+
+/* Finds libc's own allocator, for pointers that it made (foreign.c). */
+HIDDEN void foreign_init(void);
+
+/* Decides whether this is a CPython interpreter whose objects lowtide should hold (python.c). */
+HIDDEN void python_init(int argc, char **argv, char **envp);
+
+/* "malloc" when the interpreter is told PYTHONMALLOC=malloc, else why not. */
+extern HIDDEN const char *python_state;
+
+#endif

@@ -1,0 +1,2 @@
+# A tour of the standard library: threads, processes, coroutines, C extensions, ctypes.
+exec "$PYTHON" "$PROGRAMS/stdlib.py"

@@ -1,0 +1,63 @@
+"""A short job for every CPython from 3.6 on, and the proof that its objects live in malloc."""
+import ctypes
+import gc
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import zlib
+
+
+def build(n):
+    return [(i, str(i), {"key": i}, b"x" * (i % 300)) for i in range(n)]
+
+
+def work():
+    objects = build(60000)
+    workers = [threading.Thread(target=build, args=(5000,)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    packed = zlib.compress(repr(objects).encode())
+    kept = objects[::100]
+    del objects
+    gc.collect()
+    return hashlib.md5(repr(kept).encode()).hexdigest(), hashlib.md5(zlib.decompress(packed)).hexdigest()
+
+
+def serves_objects_itself():
+    """Whether pymalloc is in use: its statistics, which go to stderr, are empty when it is not."""
+    ours = "import sys; sys._debugmallocstats()"
+    child = subprocess.Popen([sys.executable, "-c", ours], stderr=subprocess.PIPE)
+    return b"arenas allocated total" in child.communicate()[1]
+
+
+def check_preload(library):
+    with open("/proc/self/maps") as maps:
+        assert library in maps.read(), "the preload is not mapped"
+    free_threaded = "t" in sys.abiflags     # such a build refuses any other allocator
+    assert free_threaded or not serves_objects_itself(), "objects live in pymalloc, not in malloc"
+
+
+def check_no_trace():
+    assert "PYTHONMALLOC" not in os.environ
+    child = subprocess.Popen(["env"], stdout=subprocess.PIPE)
+    assert b"PYTHONMALLOC" not in child.communicate()[0], "PYTHONMALLOC leaks into children"
+
+
+def main():
+    library = os.environ.get("CASE_LIB")
+    if library:
+        check_preload(library)
+    check_no_trace()
+    print("%d.%d" % sys.version_info[:2], *work())
+    fork_child = os.fork()
+    if fork_child == 0:
+        os._exit(len(build(3000)) % 256)
+    print("forked child ended with", os.waitpid(fork_child, 0)[1] >> 8)
+    print("ctypes", ctypes.string_at(b"works"))
+
+
+main()
