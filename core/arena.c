@@ -31,7 +31,8 @@ static int neighbours(uintptr_t base, size_t bytes) {
 void address_range_added(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, 1 - neighbours(base, bytes)); }
 void address_range_removed(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, neighbours(base, bytes) - 1); }
 bool address_range_removable(uintptr_t base, size_t bytes) {
-    return neighbours(base, bytes) < 2 || relaxed_load(&counters.address_runs) < relaxed_load(&limits.max_holes);
+    uint32_t most = relaxed_load(&limits.max_holes);
+    return most && (neighbours(base, bytes) < 2 || relaxed_load(&counters.address_runs) < most);
 }
 
 /* ---- mapping ---- */

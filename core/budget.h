@@ -20,7 +20,7 @@ struct limits {
     struct allowance retained; /* free pages in arenas, and cached large buffers: released above it */
     struct allowance magazine; /* what all magazines together may pin */
     struct allowance soft;     /* what housekeeping leaves of `retained` */
-    _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped */
+    _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped; 0: never unmapped */
 };
 extern HIDDEN struct limits limits;
 
@@ -29,9 +29,12 @@ struct counters {
     _Atomic(int64_t) live_pages;      /* in arenas and large buffers */
     _Atomic(int64_t) retained_pages;  /* free in arenas */
     _Atomic(int64_t) cached_pages;    /* in the large cache */
+    _Atomic(int64_t) taken_bytes;     /* in blocks that are not free in their pools */
+    _Atomic(int64_t) capacity_bytes;  /* in blocks that all magazines have room for */
     _Atomic(int64_t) heaps_open;      /* threads that have magazines */
     _Atomic(int64_t) large_pages;     /* of live_pages: in large buffers */
     _Atomic(int64_t) large_count;
+    _Atomic(int64_t) large_mapped_bytes; /* live, cached or parked */
     _Atomic(int64_t) arenas;
     _Atomic(int64_t) arenas_peak;
     _Atomic(int64_t) arenas_mapped;   /* ever */
@@ -52,12 +55,15 @@ static inline int64_t budget_retained_pages(void) {
     return relaxed_load(&counters.retained_pages) + relaxed_load(&counters.cached_pages);
 }
 
-/* The pages that the magazines of one heap may be able to pin. They pin no more pages than there are, so a heap of
- * no more live pages than the allowance's base is not limited at all; else the open heaps share it. */
+/* The pages that the magazines of one heap may be able to pin. INT64_MAX where what all magazines can pin is bounded
+ * within the allowance anyway: they pin no more pages than there are, and in densely used pages no more than what the taken
+ * blocks of others leave over: P <= C - (taken bytes - magazine bytes) / page. Else the open heaps share it. */
 static inline int64_t budget_magazine_share(void) {
-    if (relaxed_load(&counters.live_pages) <= relaxed_load(&limits.magazine.base_pages)) return INT64_MAX;
-    int64_t open = relaxed_load(&counters.heaps_open);
-    return allowance_pages(&limits.magazine) / (open > 1 ? open : 1);
+    int64_t pages = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages);
+    int64_t unfilled = pages - ((relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes)) >> PAGE_SHIFT);
+    int64_t allowed = allowance_pages(&limits.magazine), open = relaxed_load(&counters.heaps_open);
+    if (pages <= relaxed_load(&limits.magazine.base_pages) || unfilled <= allowed) return INT64_MAX;
+    return allowed / (open > 1 ? open : 1);
 }
 
 /* Releases until no more than `pages` are retained; returns the pages released. */

@@ -52,7 +52,7 @@ static void **heap_slots(struct heap *heap, unsigned class_id, bool full) {
     return slots + slots_before(class_id, full) + 1;
 }
 
-static size_t heap_bytes(void) {
+size_t heap_bytes(void) {
     size_t bytes = sizeof(struct heap) + (slots_before(CLASSES, false) + slots_before(CLASSES, true)) * sizeof(void *);
     return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1);
 }
@@ -107,7 +107,10 @@ static struct heap *heap_of_thread(void) {
 
 static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity) {
     struct desk *d = &heap->desk[class_id];
-    heap->capacity_pages += ((int64_t)capacity - d->capacity) * class_table[class_id].page_weight;
+    const struct class_info *info = &class_table[class_id];
+    int64_t more = (int64_t)capacity - d->capacity;
+    heap->capacity_pages += more * info->page_weight;
+    count_add(&counters.capacity_bytes, more * info->block_bytes);
     heap->classes_in_use += (uint32_t)(capacity > 0) - (uint32_t)(d->capacity > 0);
     d->capacity = (uint8_t)capacity;
     heap->magazine[class_id].limit = d->base + capacity;
@@ -213,14 +216,25 @@ void *heap_refill(unsigned class_id, bool *zero) {
     return d->base[got - 1];
 }
 
-/* The older half goes to the pools. */
-static void spill_half(struct heap *heap, unsigned class_id) {
+/* The older blocks go to the pools, `keep` stay. */
+static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
-    unsigned n = (d->capacity + 1u) / 2, rest = (unsigned)(m->top - d->base) - n;
-    pool_return(class_id, d->base, n);
-    memmove(d->base, d->base + n, rest * sizeof *d->base);
-    m->top = d->base + rest;
+    unsigned held = (unsigned)(m->top - d->base);
+    if (held <= keep) return;
+    pool_return(class_id, d->base, held - keep);
+    memmove(d->base, d->base + (held - keep), keep * sizeof *d->base);
+    m->top = d->base + keep;
+}
+
+/* The heap could pin more than its share: what is idle goes, and this class shrinks to what is fair. */
+static void shrink(struct heap *heap, unsigned class_id) {
+    for (unsigned c = 1; c < CLASSES; c++)
+        if (heap->desk[c].capacity && !heap->desk[c].is_active) magazine_flush(heap, c);
+    unsigned fair = fair_capacity(heap, class_id);
+    if (heap->desk[class_id].capacity <= fair) return;
+    spill_to(heap, class_id, fair / 2);
+    set_capacity(heap, class_id, fair);
 }
 
 void heap_spill(unsigned class_id, void *block) {
@@ -231,9 +245,9 @@ void heap_spill(unsigned class_id, void *block) {
         return;
     }
     count_slow_path(heap, &heap->spills);
-    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) flush(heap, false);
     struct magazine *m = &heap->magazine[class_id];
-    if (m->top == m->limit && !magazine_grow(heap, class_id)) spill_half(heap, class_id);
+    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) shrink(heap, class_id);
+    if (m->top == m->limit && !magazine_grow(heap, class_id)) spill_to(heap, class_id, heap->desk[class_id].capacity / 2);
     *m->top++ = block;
     heap->desk[class_id].is_active = true;
     budget_enforce();

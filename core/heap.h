@@ -35,6 +35,7 @@ struct heap {
     _Atomic(uint64_t) refills;     /* written by the owner alone */
     _Atomic(uint64_t) spills;
     int64_t capacity_pages;        /* what the capacities could pin; owner only */
+    int64_t housekept_ms;          /* for the slow-path hook's use; owner only */
     uint32_t classes_in_use;       /* with a capacity; owner only */
     uint32_t id;
     word closed; /* 1: waits for a thread */
@@ -73,7 +74,10 @@ HIDDEN void heap_adopt_after_fork(void);
  * the answer for them is a guess that is right while they rest. */
 HIDDEN bool heap_holds(unsigned class_id, const void *block);
 
-/* Blocks of a class that wait in all magazines, and the number of all such blocks. */
+/* Address space of one heap. */
+HIDDEN size_t heap_bytes(void);
+
+/* Blocks of a class that wait in the magazines of all threads. */
 HIDDEN size_t heap_waiting_blocks(unsigned class_id);
 
 #endif

@@ -87,6 +87,7 @@ static uintptr_t map_buffer(size_t bytes, size_t alignment) {
         return 0;
     }
     address_range_added(base, bytes);
+    count_add(&counters.large_mapped_bytes, (int64_t)bytes);
     relaxed_store(&map_hint, base);
     return base;
 }
@@ -97,6 +98,7 @@ static void unmap_buffer(uintptr_t base, size_t bytes) {
         pagemap_fill(base, bytes, CLASS_NONE);
         if (os_unmap(base, bytes)) {
             address_range_removed(base, bytes);
+            count_add(&counters.large_mapped_bytes, -(int64_t)bytes);
             relaxed_store(&map_hint, base + bytes);
             return;
         }
@@ -196,7 +198,9 @@ static bool resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) 
     }
     if (new_bytes == old_bytes) return true;
     if (!pagemap_reserve(base, new_bytes) || pagemap_class(base + old_bytes) != CLASS_NONE) return false;
-    return os_resize_in_place(base, old_bytes, new_bytes);
+    if (!os_resize_in_place(base, old_bytes, new_bytes)) return false;
+    count_add(&counters.large_mapped_bytes, (int64_t)(new_bytes - old_bytes));
+    return true;
 }
 
 static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes) {
@@ -210,6 +214,7 @@ static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes)
         return 0;
     }
     address_range_removed(base, old_bytes);
+    count_add(&counters.large_mapped_bytes, -(int64_t)old_bytes);
     return to;
 }
 

@@ -250,13 +250,15 @@ static struct pool *pool_claim(unsigned class_id, const struct class_info *info)
 }
 
 unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *zero) {
-    unsigned got = take_partial(class_id, want, out, zero);
-    if (got) return got;
     const struct class_info *info = &class_table[class_id];
-    struct pool *pool = pool_claim(class_id, info);
-    if (!pool) return 0;
-    got = take_leased(pool, info, want, out, zero);
-    pool_unlease(pool);
+    unsigned got = take_partial(class_id, want, out, zero);
+    if (!got) {
+        struct pool *pool = pool_claim(class_id, info);
+        if (!pool) return 0;
+        got = take_leased(pool, info, want, out, zero);
+        pool_unlease(pool);
+    }
+    count_add(&counters.taken_bytes, (int64_t)got * info->block_bytes);
     return got;
 }
 
@@ -287,27 +289,41 @@ static void return_to_word(struct pool *pool, unsigned w, uint64_t bits, unsigne
     pool_tend(pool, info, pages);
 }
 
-void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
-    const struct class_info *info = &class_table[class_id];
-    uint64_t offset_mask = pagemap.offset[class_id].mask;
-    struct pool *current = NULL;
-    unsigned current_word = 0;
-    uint64_t bits = 0;
+/* A few at a time: first where each belongs, so that the descriptors' cache lines are on their way, then one atomic
+ * operation for each run of blocks of one word. */
+enum { RETURN_BATCH = 32 };
+
+struct place {
+    struct pool *pool;
+    unsigned word;
+    uint64_t bit;
+};
+
+static void find_places(const struct class_info *info, uint64_t offset_mask, void *const *blocks, unsigned n, struct place *places) {
     for (unsigned i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)blocks[i];
-        struct pool *pool = pool_of_address(address, info->tier);
         unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
-        uint64_t bit = 1ull << block % 64;
-        if (pool == current && block / 64 == current_word && !(bits & bit)) {
-            bits |= bit;
-            continue;
-        }
-        if (current) return_to_word(current, current_word, bits, class_id);
-        current = pool;
-        current_word = block / 64;
-        bits = bit;
+        places[i] = (struct place){pool_of_address(address, info->tier), block / 64, 1ull << block % 64};
+        __builtin_prefetch(places[i].pool, 1);
     }
-    if (current) return_to_word(current, current_word, bits, class_id);
+}
+
+void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
+    const struct class_info *info = &class_table[class_id];
+    struct place places[RETURN_BATCH];
+    count_add(&counters.taken_bytes, -(int64_t)n * info->block_bytes);
+    for (unsigned done = 0; done < n;) {
+        unsigned batch = n - done < RETURN_BATCH ? n - done : RETURN_BATCH;
+        find_places(info, pagemap.offset[class_id].mask, blocks + done, batch, places);
+        for (unsigned i = 0; i < batch;) {
+            const struct place *first = &places[i];
+            uint64_t bits = first->bit;
+            while (++i < batch && places[i].pool == first->pool && places[i].word == first->word && !(bits & places[i].bit))
+                bits |= places[i].bit;
+            return_to_word(first->pool, first->word, bits, class_id);
+        }
+        done += batch;
+    }
 }
 
 /* ---- release inside a pool ---- */

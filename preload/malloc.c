@@ -6,8 +6,6 @@
 
 #include "../core/core.h"
 
-#define ALIAS_OF(name) __attribute__((alias(#name)))
-
 EXPORT void *malloc(size_t bytes) { return core_malloc(bytes); }
 EXPORT void free(void *p) { core_free(p); }
 EXPORT void *calloc(size_t count, size_t bytes) { return core_calloc(count, bytes); }

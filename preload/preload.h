@@ -9,6 +9,13 @@
 #define EXPORT __attribute__((visibility("default")))
 #define HIDDEN __attribute__((visibility("hidden")))
 
+/* A second name of a function, with the attributes libc's headers gave the first. */
+#if __has_attribute(copy)
+#define ALIAS_OF(name) __attribute__((alias(#name), copy(name)))
+#else
+#define ALIAS_OF(name) __attribute__((alias(#name)))
+#endif
+
 /* Finds libc's own allocator, for pointers that it made (foreign.c). */
 HIDDEN void foreign_init(void);
 

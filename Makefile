@@ -1,0 +1,35 @@
+# lowtide: make = build/liblowtide.so, which needs a C compiler, make and libc's headers. Other targets: see `make help`.
+VERSION := 0.1.0
+CC ?= cc
+BUILD ?= build
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion
+CPPFLAGS += -D_GNU_SOURCE -DLOWTIDE_VERSION='"$(VERSION)"'
+CFLAGS ?= -O2 -g
+# Not -std=c17: initial-exec TLS, asm and alias attributes are GNU's. No builtins for what is defined here, or the compiler would
+# make calls of malloc out of calloc's own body.
+CORE_FLAGS := -std=gnu17 -fPIC -fvisibility=hidden -fno-plt -ftls-model=initial-exec \
+    -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free $(WARNINGS)
+LIBRARY_FLAGS := -shared -Wl,-z,now,-z,relro,-z,defs -Wl,--as-needed
+
+CORE := $(wildcard core/*.c)
+POLICY := $(wildcard trim-policy/*.c)
+PRELOAD := $(wildcard preload/*.c)
+HEADERS := $(wildcard core/*.h core/*.def preload/*.h trim-policy/*.h trim-policy/*.def)
+OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(CORE) $(POLICY) $(PRELOAD))
+
+all: $(BUILD)/liblowtide.so ## the library
+
+$(BUILD)/liblowtide.so: $(OBJECTS)
+	$(CC) $(CFLAGS) $(LIBRARY_FLAGS) $(LDFLAGS) -o $@ $(OBJECTS)
+
+$(BUILD)/%.o: %.c $(HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(CORE_FLAGS) -c -o $@ $<
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+.PHONY: all clean help

@@ -1,0 +1,90 @@
+/* Start, threads' ends, fork and exit.
+ *
+ * Two phases. Before this constructor core works with its defaults and makes its system calls directly; malloc may be
+ * called by the loader and by other libraries' constructors. The constructor finds libc's own functions, reads the options from
+ * the environment it is handed, and arranges to hear of thread ends and forks.
+ *
+ * A thread's end is heard through a pthread key whose destructor puts itself back for as many rounds as
+ * there are, so that other destructors still find magazines, and closes the heap in the last. What runs later (libc's own
+ * clean-up frees) goes to the pools directly.
+ *
+ * fork: core has no locks, so there is nothing to prepare; the child takes over what the other threads held.
+ */
+#include "preload.h"
+
+#include "../core/core.h"
+#include "../trim-policy/options.h"
+#include "../trim-policy/policy.h"
+#include "stats_json.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pthread_key_t thread_key;
+static bool has_thread_key;
+
+static void thread_ends(void *round) {
+    uintptr_t n = (uintptr_t)round;
+    if (n < PTHREAD_DESTRUCTOR_ITERATIONS && !pthread_setspecific(thread_key, (void *)(n + 1))) return;
+    heap_close();
+}
+
+static void heap_opened(void) {
+    if (has_thread_key) pthread_setspecific(thread_key, (void *)1);
+}
+
+static void child_after_fork(void) { heap_adopt_after_fork(); }
+
+/* What is not found stays a direct system call. */
+static void find_next(void *function, const char *name) {
+    void *next = dlsym(RTLD_NEXT, name);
+    if (next) memcpy(function, &next, sizeof next);
+}
+
+static void find_os_calls(void) {
+    struct os_calls found = os_calls;
+    find_next(&found.mmap, "mmap");
+    find_next(&found.munmap, "munmap");
+    find_next(&found.madvise, "madvise");
+    find_next(&found.mremap, "mremap");
+    os_calls = found;
+}
+
+/* Takes this library out of LD_PRELOAD in place; the list is separated by spaces or colons. */
+static void leave_children_alone(char **envp) {
+    Dl_info self;
+    if (!dladdr((void *)leave_children_alone, &self)) return;
+    for (; *envp; envp++) {
+        if (strncmp(*envp, "LD_PRELOAD=", 11)) continue;
+        char *list = *envp + 11, *item = strstr(list, self.dli_fname);
+        if (!item) return;
+        char *rest = item + strlen(self.dli_fname);
+        rest += strspn(rest, " :");
+        memmove(item, rest, strlen(rest) + 1);
+    }
+}
+
+static __attribute__((constructor(101))) void start(int argc, char **argv, char **envp) {
+    int saved = errno;
+    core_init();
+    find_os_calls();
+    options_parse(envp);
+    policy_init();
+    foreign_init();
+    python_init(argc, argv, envp);
+    has_thread_key = pthread_key_create(&thread_key, thread_ends) == 0;
+    heap_opened_hook = heap_opened;
+    if (heap_current != &heap_none) heap_opened();
+    pthread_atfork(NULL, NULL, child_after_fork);
+    if (options.help) options_print_help();
+    if (options.verbose) stats_json_say_start();
+    if (!options.children) leave_children_alone(envp);
+    errno = saved;
+}
+
+static __attribute__((destructor(101))) void end(void) {
+    if (options.stats) stats_json_write(options.stats);
+}

@@ -1,0 +1,80 @@
+/* Python's small objects. CPython serves them from its own pymalloc, whose arenas an ordinary program never sees emptied; told
+ * PYTHONMALLOC=malloc, it asks malloc for each. LOWTIDE_PYTHON=auto tells it so by answering the interpreter's getenv, which
+ * leaves no trace in the environment: children that run without lowtide keep pymalloc.
+ *
+ * Only an executable with the interpreter's own name counts (python, python3, python3.11, ...; resolved through links,
+ * so those of virtual environments too), and only if it really is CPython. Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I
+ * and -E the interpreter does not ask; then it keeps pymalloc, and the statistics say so.
+ */
+#include "preload.h"
+
+#include "../trim-policy/options.h"
+
+#include <dlfcn.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+const char *python_state = "not an interpreter";
+static bool answers;
+static char *(*next_getenv)(const char *);
+
+static char *scan_environment(const char *name) {
+    size_t n = strlen(name);
+    for (char **e = environ; e && *e; e++)
+        if (!strncmp(*e, name, n) && (*e)[n] == '=') return *e + n + 1;
+    return NULL;
+}
+
+/* libc declares the argument nonnull, so NULL need not be looked for. */
+EXPORT char *getenv(const char *name) {
+    char *value = next_getenv ? next_getenv(name) : scan_environment(name);
+    if (answers && !value && !strcmp(name, "PYTHONMALLOC")) return (char *)"malloc";
+    return value;
+}
+
+static bool is_interpreter_name(const char *path) {
+    const char *name = strrchr(path, '/');
+    name = name ? name + 1 : path;
+    if (strncmp(name, "python", 6)) return false;
+    name += 6;
+    name += strspn(name, "0123456789.");
+    return !*name || !strcmp(name, "d") || !strcmp(name, "t") || !strcmp(name, "td") || !strcmp(name, "-dbg");
+}
+
+/* -I or -E among the interpreter's own options, which end at -c, -m, a file name or --. */
+static bool ignores_environment(int argc, char **argv) {
+    for (int i = 1; i < argc && argv[i][0] == '-' && argv[i][1] && argv[i][1] != '-'; i++)
+        for (const char *letter = argv[i] + 1; *letter; letter++) {
+            if (*letter == 'I' || *letter == 'E') return true;
+            if (*letter == 'c' || *letter == 'm') return false;
+            if (*letter == 'W' || *letter == 'X') {
+                i += !letter[1];
+                break;
+            }
+        }
+    return false;
+}
+
+void python_init(int argc, char **argv, char **envp) {
+    (void)envp;
+    *(void **)&next_getenv = dlsym(RTLD_NEXT, "getenv");
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    if (n <= 0) strncat(path, argc ? argv[0] : "", sizeof path - 1);
+    if (!is_interpreter_name(path) || !dlsym(RTLD_DEFAULT, "Py_Main")) return;
+    if (!options.python)
+        python_state = "pymalloc: LOWTIDE_PYTHON=off";
+    else if (scan_environment("PYTHONMALLOC"))
+        python_state = "PYTHONMALLOC was set already";
+    else if (dlsym(RTLD_DEFAULT, "_Py_MergeZeroLocalRefcount"))
+        python_state = "mimalloc: free-threaded build";
+    else if (ignores_environment(argc, argv))
+        python_state = "pymalloc: -I or -E";
+    else {
+        answers = true;
+        python_state = "malloc";
+    }
+}
