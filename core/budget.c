@@ -4,11 +4,12 @@
 #include "arena.h"
 #include "large.h"
 
-/* With C = pages that hold a taken block, M <= 3 MiB + C/8 pinned by magazines and R <= 4 MiB + C/16 free, the pages live
- * for the program are L >= C - M, and R + M <= 8 MiB + L/4 since R + 5/4 M <= 7.75 MiB + 0.22 C. */
+/* With C = pages that hold a taken block, M <= 2 MiB + C/16 pinned by magazines and R <= 3 MiB + C/16 free, the pages
+ * live for the program are L >= C - M, and R + M <= 8 MiB + L/4 since R + 5/4 M <= 5.5 MiB + 0.15 C. What is left
+ * of the guarantee covers scattered pages' metadata and pages between two checks. */
 struct limits limits = {
-    .retained = {4 << 8, 16},
-    .magazine = {3 << 8, 32},
+    .retained = {3 << 8, 16},
+    .magazine = {2 << 8, 16},
     .soft = {1 << 8, 15},
     .max_holes = 65530 / 4,
 };

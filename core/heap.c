@@ -227,14 +227,19 @@ static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
     m->top = d->base + keep;
 }
 
-/* The heap could pin more than its share: what is idle goes, and this class shrinks to what is fair. */
-static void shrink(struct heap *heap, unsigned class_id) {
-    for (unsigned c = 1; c < CLASSES; c++)
-        if (heap->desk[c].capacity && !heap->desk[c].is_active) magazine_flush(heap, c);
-    unsigned fair = fair_capacity(heap, class_id);
-    if (heap->desk[class_id].capacity <= fair) return;
-    spill_to(heap, class_id, fair / 2);
-    set_capacity(heap, class_id, fair);
+/* The heap could pin more than its share: idle magazines go, the others shrink to three quarters of what is fair, so
+ * that the next spill does not come here again. */
+static NOINLINE void shrink(struct heap *heap) {
+    for (unsigned c = 1; c < CLASSES; c++) {
+        struct desk *d = &heap->desk[c];
+        unsigned fair = fair_capacity(heap, c) * 3 / 4;
+        if (d->capacity && (!d->is_active || !fair))
+            magazine_flush(heap, c);
+        else if (d->capacity > fair) {
+            spill_to(heap, c, fair / 2);
+            set_capacity(heap, c, fair);
+        }
+    }
 }
 
 void heap_spill(unsigned class_id, void *block) {
@@ -246,7 +251,7 @@ void heap_spill(unsigned class_id, void *block) {
     }
     count_slow_path(heap, &heap->spills);
     struct magazine *m = &heap->magazine[class_id];
-    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) shrink(heap, class_id);
+    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) shrink(heap);
     if (m->top == m->limit && !magazine_grow(heap, class_id)) spill_to(heap, class_id, heap->desk[class_id].capacity / 2);
     *m->top++ = block;
     heap->desk[class_id].is_active = true;

@@ -136,6 +136,9 @@ static void pool_unlease(struct pool *pool) {
             unhint_partial(pool, class_id);
             state_store(&pool->state, POOL_FULL);
             if (!has_free_block(pool, info) || !state_change(&pool->state, POOL_FULL, POOL_LISTED)) return;
+            class_id = relaxed_load(&pool->class_id); /* another pool may live here by now */
+            if (!is_block_class(class_id)) return;
+            info = &class_table[class_id];
             hint_partial(pool, class_id);
         }
         /* Who freed the last block of a page while the lease was held left the settling to us. */
@@ -143,7 +146,6 @@ static void pool_unlease(struct pool *pool) {
         uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
         bool settle = info->tier ? (live & ~blocks_pages(info, taken)) != 0 : is_all_free(pool, info);
         if (!settle || !pool_lease(pool)) return;
-        /* Another pool may live here by now; its own class counts. */
         class_id = relaxed_load(&pool->class_id);
         info = &class_table[class_id];
     }
@@ -183,10 +185,12 @@ static unsigned take_leased(struct pool *pool, const struct class_info *info, un
     return got;
 }
 
-/* The hint led to a pool that is not LISTED, or to one of another class. */
+/* The hint led to a pool that was FULL or FREE. It may have been claimed since by a thread that has set the hint and not
+ * yet the state, so LEASED counts like LISTED; a hint too many is harmless. */
 static void drop_stale_hint(struct pool *pool, unsigned class_id) {
     unhint_partial(pool, class_id);
-    if (atomic_load(&pool->state) == POOL_LISTED && relaxed_load(&pool->class_id) == class_id) hint_partial(pool, class_id);
+    uint32_t state = atomic_load(&pool->state);
+    if ((state == POOL_LISTED || state == POOL_LEASED) && relaxed_load(&pool->class_id) == class_id) hint_partial(pool, class_id);
 }
 
 static unsigned take_from(struct pool *pool, unsigned class_id, unsigned want, void **out, bool *zero) {

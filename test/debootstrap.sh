@@ -73,7 +73,8 @@ echo "== debootstrap $suite =="
 make_system
 copy_network_settings
 copy_tree
-enter sh -c '. /etc/os-release; echo "$PRETTY_NAME, $(dpkg-query -f . -W | wc -c) packages, gcc: $(command -v gcc || echo none)"'
+enter sh -c '. /etc/os-release
+    echo "$PRETTY_NAME, $(dpkg-query -f . -W | wc -c) packages, gcc: $(command -v gcc || echo none)"'
 for command; do
     run_command $command
 done

@@ -296,7 +296,7 @@ def machine():
     version = subprocess.run([PYTHON, "-V"], stdout=subprocess.PIPE, text=True).stdout.strip()
     return (f"{os.cpu_count()} cores, kernel {platform.release()}, "
             f"{' '.join(platform.libc_ver())}, {version}; medians of {RUNS} alternating runs "
-            f"({max(RUNS, 5)} for the time of one operation).")
+            f"({max(RUNS, 5)} for the time of one operation; instructions are counted once).")
 
 
 def table(group):

@@ -24,19 +24,22 @@
  *   induction: a bounded burst of concurrent work that begins at rest ends at
  *   rest.  -DSTART_FRESH begins with an empty slot instead.
  *
+ *   Symmetry: threads, pools, and the two blocks of a full or unused class A
+ *   pool are alike, so of runs that differ in their numbering one is explored.
+ *
  *   Not modelled: fork, more than one arena (the summary word is one bit per
  *   class), memory orders weaker than seq_cst, the failure of system calls.
  *
  * CORRESPONDENCE WITH core/pool.c              labels
  *   hint_set, hint_clear                       inlines of the same name
- *   pool_take      (refill from a partial)     take, next, lease, leased, grab
+ *   pool_take      (refill from a partial)     take, next, stale, lease, grab
  *   pool_claim     (free page -> pool)         claim, claimed
  *   arena_map      (fill the slot again)       amap
  *   pool_return    (any thread, any time)      give, given, relist
- *   pool_unlease                               unlease, recheck, release
+ *   pool_unlease                               unlease, some, none, recheck
  *   pool_retire    (pool -> free page)         retire
  *   arena_release  (madvise a free page)       arelease
- *   arena_unmap    (the whole slot)            aunmap
+ *   arena_unmap    (the whole slot)            aunmap, gotall
  *
  * WHAT IS PROVED (assertions, and no thread ever blocks)
  *   - a block has at most one owner; a returned block was not free already;
@@ -58,6 +61,8 @@
  *     zero free bits under the lease, un-lease (-> FULL) and search on.
  *   - After every successful FULL->LISTED or LISTED->LEASED the class has to
  *     be read again: the page may have a new life under another class.
+ *   - The slot is offered for mapping again (base) only after the last store
+ *     to its pagemap and records; free pages are published after the base.
  *   - A thread whose FULL->LISTED fails has nothing more to do: the thread
  *     that won, or the leaseholder, looks at the bitmap afterwards.
  *
@@ -181,6 +186,8 @@ inline at_rest()
 		assert(state[p] == FREE || base == MAPPED);
 		assert(((claimable & BIT(p)) != 0) ==
 			(state[p] == FREE && base == MAPPED));
+		assert(state[p] != FREE ||
+			pmap[p] == (base == MAPPED -> FREEPAGE : NOPAGE));
 		p++
 	:: else -> break
 	od;
@@ -280,8 +287,7 @@ grab:	atomic {
 		m = free[p];                            /* load, leased */
 		if
 		:: m == 0 -> more = 1; goto unlease     /* listed by a late return */
-		:: m == 3 -> m = 1
-		:: m == 3 -> m = 2
+		:: m == 3 -> m = 1                      /* or 2: the same */
 		:: m != 0
 		fi
 	};
@@ -346,10 +352,7 @@ give:	atomic {
 		:: held[0] == 0 -> goto rest
 #endif
 		fi;
-		if
-		:: held[p] & 1 -> m = 1
-		:: held[p] & 2 -> m = 2
-		fi;
+		m = (held[p] == 3 -> 1 : held[p]);      /* or 2: the same */
 		c = class[p];                           /* load, owner */
 		assert(resident && pmap[p] == PM(c));   /* load, owner */
 		assert((free[p] & m) == 0);
@@ -530,6 +533,7 @@ init
 {
 	byte i;
 	byte k;
+	byte kind;
 	bit  b;
 
 	atomic {
@@ -537,13 +541,18 @@ init
 		b = 0;                    /* a page is in use */
 		do
 		:: i < POOLS ->
+			do                /* pools are alike: sorted by kind */
+			:: kind < 5 -> kind++
+			:: break
+			od;
 			if
-			:: state[i] = FREE
-			:: state[i] = FULL;   class[i] = A; held[i] = 3
-			:: state[i] = LISTED; class[i] = A; held[i] = 2; free[i] = 1
-			:: state[i] = LISTED; class[i] = A; held[i] = 3
-			:: state[i] = FULL;   class[i] = B; held[i] = 1
-			:: state[i] = LISTED; class[i] = B; held[i] = 1
+			:: kind == 0 -> state[i] = FREE
+			:: kind == 1 -> state[i] = FULL;   class[i] = A; held[i] = 3
+			:: kind == 2 -> state[i] = LISTED; class[i] = A; held[i] = 3
+			:: kind == 3 -> state[i] = LISTED; class[i] = A; held[i] = 2;
+					free[i] = 1
+			:: kind == 4 -> state[i] = FULL;   class[i] = B; held[i] = 1
+			:: kind == 5 -> state[i] = LISTED; class[i] = B; held[i] = 1
 			fi;
 			if
 			:: state[i] == FREE -> claimable = claimable | BIT(i);
@@ -563,6 +572,14 @@ init
 			i++
 		:: else -> break
 		od;
+		if                        /* a summary may be stale too */
+		:: skip
+		:: psum[A] = 1
+		fi;
+		if
+		:: skip
+		:: psum[B] = 1
+		fi;
 		base = MAPPED; resident = 1;
 		if
 		:: skip
@@ -585,6 +602,6 @@ init
 #endif
 		:: i == THREADS -> break
 		od;
-		i = 0; k = 0; b = 0
+		i = 0; k = 0; b = 0; kind = 0
 	}
 }

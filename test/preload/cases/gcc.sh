@@ -16,6 +16,6 @@ awk 'BEGIN {
     print "    return sum;\n}"
 }' >big.c
 wc -l big.c
-gcc -O2 -g -c big.c
+gcc -O2 -c big.c
 objdump -d big.o | cksum
 size big.o

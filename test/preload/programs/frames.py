@@ -19,7 +19,8 @@ def arrays():
     grown = numpy.zeros(10)
     for n in range(1, 200):
         grown = numpy.resize(grown, n * 5000) + n
-    print("grown", digest(grown), digest(numpy.unique(matrix)), digest(numpy.fft.fft(grown[:4096]).real.round(3)))
+    print("grown", digest(grown), digest(numpy.unique(matrix)))
+    print("transformed", digest(numpy.fft.fft(grown[:4096]).real.round(3)))
     print("solved", numpy.linalg.solve(numpy.eye(300) * 2, numpy.ones(300)).sum())
 
 

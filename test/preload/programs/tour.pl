@@ -39,6 +39,7 @@ for my $child (1 .. 4) {
 
 if ($Config{useithreads}) {
     require threads;
-    my @workers = map { my $n = $_; threads->create(sub { my %h = map { $_ => "v$_" } 1 .. 5_000 * $n; scalar keys %h }) } 1 .. 3;
+    my $fill = sub { my %h = map { $_ => "v$_" } 1 .. 5_000 * shift; scalar keys %h };
+    my @workers = map { threads->create($fill, $_) } 1 .. 3;
     print "threads ", join(" ", map { $_->join } @workers), "\n";
 }

@@ -1,0 +1,38 @@
+#!/bin/bash
+# Every suite, one after the other; `make test` calls it. usage: test/run.sh [SUITE...]
+# Each suite closes with `name: N passed, N failed`; the last line adds them up. A suite that ends otherwise than by
+# its exit code and that line says counts as one failure.
+set -u
+cd "$(dirname "$0")/.."
+declare -A suite=(
+    [lint]="test/lint.sh"
+    [model]="test/model/run.sh"
+    [unit]="make -s unit-tests"
+    [stress]="make -s stress-tests"
+    [faults]="make -s fault-tests"
+    [traps]="make -s trap-tests"
+    [programs]="test/preload/run.sh"
+)
+order=(lint unit stress model faults traps programs)
+[ $# -eq 0 ] || order=("$@")
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0
+for name in "${order[@]}"; do
+    echo "== $name"
+    began=$SECONDS
+    ${suite[$name]} 2>&1 | tee "$log"
+    code=${PIPESTATUS[0]}
+    counts=$(sed -nE 's/.*: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log")
+    suite_passed=$(awk '{n += $1} END {print n + 0}' <<<"$counts")
+    suite_failed=$(awk '{n += $2} END {print n + 0}' <<<"$counts")
+    if [ "$code" -ne 0 ] && [ "$suite_failed" -eq 0 ] || [ "$suite_passed" -eq 0 ]; then
+        echo "FAIL  $name ended with exit code $code and without its counts"
+        suite_failed=$((suite_failed + 1))
+    fi
+    passed=$((passed + suite_passed)) failed=$((failed + suite_failed))
+    echo "== $name took $((SECONDS - began)) s"
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
