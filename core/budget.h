@@ -20,6 +20,7 @@ struct limits {
     struct allowance retained; /* free pages in arenas, and cached large buffers: released above it */
     struct allowance magazine; /* what all magazines together may pin */
     struct allowance soft;     /* what housekeeping leaves of `retained` */
+    _Atomic(uint32_t) guarantee_pages; /* the constant that budget_holds_for_any_magazines aims at */
     _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped; 0: never unmapped */
 };
 extern HIDDEN struct limits limits;
@@ -55,15 +56,22 @@ static inline int64_t budget_retained_pages(void) {
     return relaxed_load(&counters.retained_pages) + relaxed_load(&counters.cached_pages);
 }
 
-/* The pages that the magazines of one heap may be able to pin. INT64_MAX where what all magazines can pin is bounded
- * within the allowance anyway: they pin no more pages than there are, and in densely used pages no more than what the taken
- * blocks of others leave over: P <= C - (taken bytes - magazine bytes) / page. Else the open heaps share it. */
+/* The guarantee holds whatever magazines pin if it holds with the live pages underestimated as the bytes that the program
+ * must hold at least: those taken from pools less those that all magazines have room for. */
+static inline bool budget_holds_for_any_magazines(void) {
+    int64_t large = relaxed_load(&counters.large_pages), live = relaxed_load(&counters.live_pages);
+    int64_t held = large + ((relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes)) >> PAGE_SHIFT);
+    return live + allowance_pages(&limits.retained) <= held + held / 4 + relaxed_load(&limits.guarantee_pages);
+}
+
+/* The pages that the magazines of one heap may be able to pin, each block taken for the pages it can hold alone. They pin no
+ * more pages than there are; INT64_MAX where that or the density of the pages bounds them already, else the open heaps
+ * share the allowance. */
 static inline int64_t budget_magazine_share(void) {
     int64_t pages = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages);
-    int64_t unfilled = pages - ((relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes)) >> PAGE_SHIFT);
-    int64_t allowed = allowance_pages(&limits.magazine), open = relaxed_load(&counters.heaps_open);
-    if (pages <= relaxed_load(&limits.magazine.base_pages) || unfilled <= allowed) return INT64_MAX;
-    return allowed / (open > 1 ? open : 1);
+    if (pages <= relaxed_load(&limits.magazine.base_pages) || budget_holds_for_any_magazines()) return INT64_MAX;
+    int64_t open = relaxed_load(&counters.heaps_open);
+    return allowance_pages(&limits.magazine) / (open > 1 ? open : 1);
 }
 
 /* Releases until no more than `pages` are retained; returns the pages released. */

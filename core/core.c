@@ -24,17 +24,29 @@ static void *out_of_memory(void) {
     return NULL;
 }
 
+/* The block on top of a magazine has lost its mark: it was freed twice and is the program's already, or was written to after
+ * its free. Either way it is not handed out. */
+static void report_unmarked(unsigned class_id, const void *block) {
+    if (!core_check_level) return;
+    bool is_twice = !*(void *const *)block || pool_block_is_free(class_id, block) || heap_holds(class_id, block);
+    report_misuse(is_twice ? "double free" : "double free or write after free", block);
+}
+
 /* A block of the class from magazine or pools; once more after giving back everything retained, since memory or address
  * space that another tier holds may be what is missing. */
 static void *take_block(unsigned class_id, bool *zero) {
     struct magazine *m = &heap_current->magazine[class_id];
-    void *block = m->top[-1];
-    if (block) {
+    for (struct magazine **block; (block = m->top[-1]);) {
         m->top--;
         if (zero) *zero = false;
+        if (*block != m) {
+            report_unmarked(class_id, block);
+            continue;
+        }
+        *block = NULL;
         return block;
     }
-    block = heap_refill(class_id, zero);
+    void *block = heap_refill(class_id, zero);
     if (!block && core_trim(0)) block = heap_refill(class_id, zero);
     return block;
 }
@@ -45,8 +57,6 @@ static void *take_large(size_t bytes, size_t alignment, bool *zero) {
     return p ? p : out_of_memory();
 }
 
-static void clear_mark(void *block) { *(void **)block = NULL; }
-
 static NOINLINE void *malloc_large(size_t bytes) {
     bool zero;
     return take_large(bytes, 1, &zero);
@@ -56,9 +66,7 @@ void *core_malloc_slow(size_t bytes) {
     core_init();
     if (bytes > SLAB_MAX) return malloc_large(bytes);
     void *block = take_block(class_of_request(bytes), NULL);
-    if (!block) return out_of_memory();
-    clear_mark(block);
-    return block;
+    return block ? block : out_of_memory();
 }
 
 void *core_calloc(size_t count, size_t bytes) {
@@ -84,18 +92,10 @@ void *core_memalign(size_t alignment, size_t bytes) {
     bool zero;
     if (!class_id) return take_large(bytes, alignment, &zero);
     void *block = take_block(class_id, NULL);
-    if (!block) return out_of_memory();
-    clear_mark(block);
-    return block;
+    return block ? block : out_of_memory();
 }
 
 /* ---- pointers from outside ---- */
-
-/* The block carries the mark: freed already, or the program's data looks like it. Only what is found among
- * the free blocks counts. */
-static bool is_freed(const void *p, unsigned class_id) {
-    return core_check_level >= 1 && block_is_marked(p) && (pool_block_is_free(class_id, p) || heap_holds(class_id, p));
-}
 
 /* Bytes at p if it is a pointer of ours that may be used; 0 if it is not ours. Anything in between is reported. */
 static size_t owned_bytes(const void *p, const char *call) {
@@ -103,7 +103,7 @@ static size_t owned_bytes(const void *p, const char *call) {
     unsigned class_id = pagemap_class(address);
     if (class_id == CLASS_NONE) return 0;
     size_t bytes = 0;
-    if (is_block_class(class_id) && pagemap_is_block_start(address, class_id) && !is_freed(p, class_id))
+    if (is_block_class(class_id) && pagemap_is_block_start(address, class_id) && !pool_block_is_free(class_id, p))
         bytes = class_table[class_id].block_bytes;
     else if (class_id == CLASS_LARGE)
         bytes = large_usable_bytes(p);
@@ -117,8 +117,7 @@ void core_free_slow(void *p) {
     unsigned class_id = pagemap_class(address);
     if (is_block_class(class_id)) {
         if (!pagemap_is_block_start(address, class_id)) report_misuse("free of an interior pointer", p);
-        if (is_freed(p, class_id)) report_misuse("double free", p);
-        heap_spill(class_id, p);
+        report_misuse("double free", p);
     } else if (class_id == CLASS_LARGE || class_id == CLASS_LARGE_BODY) {
         large_free(p);
     } else if (class_id == CLASS_FREE) {

@@ -164,6 +164,10 @@ void heap_flush(bool idle_only) {
     budget_enforce();
 }
 
+void heap_check_magazines(void) {
+    if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, false);
+}
+
 static void give_back(struct heap *heap) {
     flush(heap, false);
     count_add(&counters.heaps_open, -1);
@@ -206,12 +210,13 @@ void *heap_refill(unsigned class_id, bool *zero) {
     count_slow_path(heap, &heap->refills);
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
-    if (m->top > d->base) return *--m->top; /* the hook allocated and freed */
+    if (m->top > d->base) return *--m->top; /* the hook freed */
     magazine_grow(heap, class_id);
     d->is_active = true;
     unsigned want = (d->capacity + 1u) / 2, got = pool_take(class_id, want, d->base, NULL);
     if (!got) return NULL;
     reverse(d->base, got);
+    for (unsigned i = 0; i + 1 < got; i++) *(struct magazine **)d->base[i] = m; /* the mark; it fetches the line, too */
     m->top = d->base + got - 1;
     return d->base[got - 1];
 }
@@ -227,22 +232,23 @@ static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
     m->top = d->base + keep;
 }
 
-/* The heap could pin more than its share: idle magazines go, the others shrink to three quarters of what is fair, so
- * that the next spill does not come here again. */
+/* The heap could pin more than its share: idle magazines go, the others shrink by half, to no less than three quarters of
+ * what is fair, so that the next spill does not come here again. */
 static NOINLINE void shrink(struct heap *heap) {
     for (unsigned c = 1; c < CLASSES; c++) {
         struct desk *d = &heap->desk[c];
-        unsigned fair = fair_capacity(heap, c) * 3 / 4;
-        if (d->capacity && (!d->is_active || !fair))
+        unsigned fair = fair_capacity(heap, c) * 3 / 4, half = d->capacity / 2u, keep = half > fair ? half : fair;
+        if (d->capacity && (!d->is_active || !keep))
             magazine_flush(heap, c);
-        else if (d->capacity > fair) {
-            spill_to(heap, c, fair / 2);
-            set_capacity(heap, c, fair);
+        else if (d->capacity > keep) {
+            spill_to(heap, c, keep / 2);
+            set_capacity(heap, c, keep);
         }
     }
 }
 
-void heap_spill(unsigned class_id, void *block) {
+void heap_spill(void *block, struct magazine *m) {
+    unsigned class_id = (unsigned)(m - heap_current->magazine);
     struct heap *heap = heap_of_thread();
     if (!heap || !class_table[class_id].magazine_blocks) {
         pool_return(class_id, &block, 1);
@@ -250,9 +256,10 @@ void heap_spill(unsigned class_id, void *block) {
         return;
     }
     count_slow_path(heap, &heap->spills);
-    struct magazine *m = &heap->magazine[class_id];
+    m = &heap->magazine[class_id];
     if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) shrink(heap);
     if (m->top == m->limit && !magazine_grow(heap, class_id)) spill_to(heap, class_id, heap->desk[class_id].capacity / 2);
+    *(struct magazine **)block = m;
     *m->top++ = block;
     heap->desk[class_id].is_active = true;
     budget_enforce();

@@ -57,12 +57,17 @@ static inline void heap_note_lease(struct pool *pool) { relaxed_store(&heap_curr
  * no more memory. *zero as pool_take. */
 HIDDEN void *heap_refill(unsigned class_id, bool *zero);
 
-/* The magazine of the class was full (or the class has none): `block` goes on top or to its pool. */
-HIDDEN void heap_spill(unsigned class_id, void *block);
+/* The magazine of the block's class was full (or the class has none): the block goes on top or to its pool. `m` is a magazine
+ * of heap_current. */
+HIDDEN void heap_spill(void *block, struct magazine *m);
 
 /* Returns to the pools what the calling thread's magazines hold: of all classes, or of those not used since
  * the last call. */
 HIDDEN void heap_flush(bool idle_only);
+
+/* Returns everything to the pools and gives nothing to the kernel: for the end of the process, so that a block freed twice
+ * whose second copy was never asked for is still reported. */
+HIDDEN void heap_check_magazines(void);
 
 /* The thread is about to end: flush, give the heap up, and go on without one. */
 HIDDEN void heap_close(void);

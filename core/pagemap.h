@@ -69,6 +69,23 @@ static ALWAYS_INLINE bool pagemap_is_block_start(uintptr_t address, unsigned cla
     return (address & pagemap.offset[class_id].mask) * check->multiplier < check->bound;
 }
 
+/* The same for free(): goes to `label` when no block begins there. `step` is the class times 16. The compiler spends two
+ * instructions more on the plain form. */
+#ifdef __x86_64__
+#define CHECK_BLOCK_START(map, step, address, label)                                       \
+    __asm__ goto("mov %c[mask](%[m],%[s]), %%rcx\n\tand %[a], %%rcx\n\t"                   \
+                 "imul %c[multiplier](%[m],%[s]), %%rcx\n\tcmp %c[bound](%[m],%[s]), %%rcx\n\tjae %l[" #label "]" \
+                 :                                                                         \
+                 : [m] "r"(map), [s] "r"(step), [a] "r"(address), [mask] "i"(offsetof(struct pagemap, offset)), \
+                   [multiplier] "i"(offsetof(struct pagemap, check)),                      \
+                   [bound] "i"(offsetof(struct pagemap, check) + offsetof(struct class_check, bound)) \
+                 : "rcx", "cc", "memory"                                                   \
+                 : label)
+#else
+#define CHECK_BLOCK_START(map, step, address, label) \
+    if (!pagemap_is_block_start(address, (unsigned)((step) / 16))) goto label
+#endif
+
 static inline struct pagemap_leaf *pagemap_leaf(uintptr_t address) {
     uintptr_t gib = address >> LEAF_SHIFT;
     return (struct pagemap_leaf *)(atomic_load_explicit(&pagemap.root[gib], memory_order_acquire) +

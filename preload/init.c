@@ -87,4 +87,5 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
 
 static __attribute__((destructor(101))) void end(void) {
     if (options.stats) stats_json_write(options.stats);
+    if (options.check) heap_check_magazines();
 }
