@@ -15,6 +15,7 @@ struct limits limits = {
     .max_holes = 65530 / 4,
 };
 struct counters counters;
+void (*budget_over_hook)(void);
 
 /* After a pass that found nothing to release (pages of leased pools, or locked in memory): do not look
  * again before this many more pages are retained. */
@@ -34,9 +35,22 @@ size_t budget_release_to(int64_t pages) {
     return released;
 }
 
+int64_t budget_allowed_pages(void) {
+    int64_t allowed = allowance_pages(&limits.retained), earned = relaxed_load(&limits.earned_pages);
+    int64_t high = relaxed_load(&counters.live_high), before = relaxed_load(&limits.high_before);
+    int64_t room = (high > before ? high : before) - relaxed_load(&counters.live_pages);
+    if (earned > room) earned = room;
+    return earned > allowed ? earned : allowed;
+}
+
 void budget_enforce_slow(void) {
-    int64_t allowed = allowance_pages(&limits.retained), retained = budget_retained_pages();
-    if (retained < relaxed_load(&fruitless_above)) return;
+    int64_t allowed = budget_allowed_pages(), retained = budget_retained_pages();
+    if (retained <= allowed || retained < relaxed_load(&fruitless_above)) return;
+    if (budget_over_hook) {
+        budget_over_hook();
+        allowed = budget_allowed_pages();
+        if (retained <= allowed) return;
+    }
     /* An eighth more than asked, so that the next free page does not come here again. */
     int64_t floor = budget_release_to(allowed - allowed / 8) ? 0 : retained + RETRY_PAGES;
     relaxed_store(&fruitless_above, floor);

@@ -20,6 +20,8 @@ struct limits {
     struct allowance retained; /* free pages in arenas, and cached large buffers: released above it */
     struct allowance magazine; /* what all magazines together may pin */
     struct allowance soft;     /* what housekeeping leaves of `retained` */
+    _Atomic(int64_t) earned_pages; /* more that may be retained, as far as live + retained stays below the high water of live: */
+    _Atomic(int64_t) high_before;  /* counters.live_high of the time before it was last lowered */
     _Atomic(uint32_t) guarantee_pages; /* the constant that budget_holds_for_any_magazines aims at */
     _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped; 0: never unmapped */
 };
@@ -41,6 +43,9 @@ struct counters {
     _Atomic(int64_t) arenas_mapped;   /* ever */
     _Atomic(int64_t) arenas_unmapped; /* ever */
     _Atomic(int64_t) address_runs;    /* maximal runs of addresses the arenas and large buffers occupy */
+    _Atomic(int64_t) live_high;       /* the most live pages; policy lowers it to what is live, now and then */
+    _Atomic(int64_t) fresh_pages;     /* ever made live without being resident */
+    _Atomic(int64_t) reused_pages;    /* ever made live out of what was retained */
     _Atomic(int64_t) released_pages;  /* ever, with madvise or munmap */
     _Atomic(int64_t) trims;           /* passes that released something */
     _Atomic(int64_t) metadata_bytes;  /* groups and heaps mapped; the page map counts its own */
@@ -50,6 +55,14 @@ extern HIDDEN struct counters counters;
 
 static inline int64_t allowance_pages(const struct allowance *a) {
     return relaxed_load(&a->base_pages) + (relaxed_load(&counters.live_pages) >> 8) * (int64_t)relaxed_load(&a->share256);
+}
+
+/* Pages became live: `fresh` that were not resident, `reused` out of what was retained. */
+static inline void budget_count_live(int64_t fresh, int64_t reused) {
+    int64_t live = count_add(&counters.live_pages, fresh + reused);
+    if (live > relaxed_load(&counters.live_high)) relaxed_store(&counters.live_high, live);
+    if (fresh) count_add(&counters.fresh_pages, fresh);
+    if (reused) count_add(&counters.reused_pages, reused);
 }
 
 static inline int64_t budget_retained_pages(void) {
@@ -76,6 +89,12 @@ static inline int64_t budget_magazine_share(void) {
 
 /* Releases until no more than `pages` are retained; returns the pages released. */
 HIDDEN size_t budget_release_to(int64_t pages);
+
+/* What may be retained now, earned retention included. */
+HIDDEN int64_t budget_allowed_pages(void);
+
+/* Called when more is retained than allowed, before anything is released: policy may change the limits. May be NULL. */
+extern HIDDEN void (*budget_over_hook)(void);
 
 HIDDEN void budget_enforce_slow(void);
 

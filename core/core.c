@@ -150,13 +150,10 @@ void *core_realloc(void *p, size_t bytes) {
     }
     if (bytes > PTRDIFF_MAX) return out_of_memory();
     bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;
-    if (is_large && bytes > SLAB_MAX) {
-        void *q = large_resize(p, bytes);
-        if (!q && core_trim(0)) q = large_resize(p, bytes);
-        return q ? q : bytes <= have ? p : out_of_memory();
-    }
     if (!is_large && fits_in_place(have, bytes)) return p;
-    void *q = core_malloc(bytes);
+    void *q = is_large && bytes > SLAB_MAX ? large_resize(p, bytes) : NULL;
+    if (q) return q;
+    q = core_malloc(bytes); /* also when the kernel does not move a range made of several mappings */
     if (!q) return bytes <= have ? p : NULL;
     memcpy(q, p, have < bytes ? have : bytes);
     core_free(p);

@@ -171,6 +171,7 @@ void heap_check_magazines(void) {
 static void give_back(struct heap *heap) {
     flush(heap, false);
     count_add(&counters.heaps_open, -1);
+    relaxed_store(&heap->is_asleep, false); /* the thread may have been cancelled */
     atomic_store(&heap->closed, 1);
     index_set(&closed_index, heap->id);
 }
@@ -186,6 +187,7 @@ void heap_close(void) {
 
 static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
     relaxed_store(counter, relaxed_load(counter) + 1);
+    heap->is_dirty = true;
     uint64_t n = relaxed_load(&heap->refills) + relaxed_load(&heap->spills);
     if (n % HOOK_INTERVAL == 0 && heap_slow_path_hook) heap_slow_path_hook();
 }

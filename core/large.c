@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "budget.h"
+#include "heap.h"
 #include "os.h"
 #include "pagemap.h"
 #include "report.h"
@@ -43,20 +44,30 @@ static bool store_put(const struct store *s, uint64_t e) {
     return false;
 }
 
-/* The smallest entry that has `bytes`, at most an eighth more, at a multiple of `alignment`; 0 = none. */
+/* The smallest entry that has `bytes` at a multiple of `alignment`; 0 = none. */
 static uint64_t store_take_fitting(const struct store *s, size_t bytes, size_t alignment) {
     for (;;) {
         uint64_t best = 0;
         uint32_t at = 0;
         for (uint32_t i = 0; i < s->entries; i++) {
             uint64_t e = relaxed_load(&s->entry[i]);
-            if (!e || entry_bytes(e) < bytes || entry_bytes(e) > bytes + bytes / 8 || entry_base(e) & (alignment - 1)) continue;
+            if (!e || entry_bytes(e) < bytes || entry_base(e) & (alignment - 1)) continue;
             if (best && entry_bytes(e) >= entry_bytes(best)) continue;
             best = e;
             at = i;
         }
         if (!best || atomic_compare_exchange_strong(&s->entry[at], &best, 0)) return best;
     }
+}
+
+/* An entry that ends where `base` begins or begins where base + bytes ends; 0 = none. */
+static uint64_t cache_take_neighbour(uintptr_t base, size_t bytes) {
+    for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
+        uint64_t e = relaxed_load(&cache_entry[i]);
+        if (!e || (entry_base(e) + entry_bytes(e) != base && entry_base(e) != base + bytes)) continue;
+        if (atomic_compare_exchange_strong(&cache_entry[i], &e, 0)) return e;
+    }
+    return 0;
 }
 
 static uint64_t cache_take_oldest(void) {
@@ -109,10 +120,16 @@ static void unmap_buffer(uintptr_t base, size_t bytes) {
     if (store_put(&parked, entry_make(base, bytes))) count_add(&parked_count, 1);
 }
 
-static void count_live(int64_t buffers, int64_t pages) {
-    count_add(&counters.large_count, buffers);
-    count_add(&counters.large_pages, pages);
-    count_add(&counters.live_pages, pages);
+static void count_open(int64_t fresh, int64_t reused) {
+    count_add(&counters.large_count, 1);
+    count_add(&counters.large_pages, fresh + reused);
+    budget_count_live(fresh, reused);
+}
+
+static void count_closed(int64_t pages) {
+    count_add(&counters.large_count, -1);
+    count_add(&counters.large_pages, -pages);
+    count_add(&counters.live_pages, -pages);
 }
 
 static size_t owner_bytes(uintptr_t owner) { return owner & ~(uintptr_t)(OWNER_BYTES - 1); }
@@ -120,47 +137,67 @@ static int64_t owner_live_pages(uintptr_t owner) {
     return (int64_t)(owner_bytes(owner) >> PAGE_SHIFT) - (int64_t)(owner & (OWNER_BYTES - 1));
 }
 
-static void set_owner(uintptr_t base, size_t bytes, size_t asked) {
+static int64_t set_owner(uintptr_t base, size_t bytes, size_t asked) {
     size_t spare = (bytes - round_up(asked, PAGE_BYTES)) >> PAGE_SHIFT;
     uintptr_t owner = bytes | (spare < OWNER_BYTES ? spare : OWNER_BYTES - 1);
     atomic_store(pagemap_owner(base), owner);
-    count_live(1, owner_live_pages(owner));
+    return owner_live_pages(owner);
 }
 
-/* Marks a mapping of `bytes`, of which the program asked for `asked`, as a buffer. */
-static void open_buffer(uintptr_t base, size_t bytes, size_t asked) {
+/* Marks a mapping of `bytes`, of which the program asked for `asked`, as a buffer; returns its live pages. */
+static int64_t open_buffer(uintptr_t base, size_t bytes, size_t asked) {
     pagemap_fill(base, bytes, CLASS_LARGE_BODY);
     pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
-    set_owner(base, bytes, asked);
+    return set_owner(base, bytes, asked);
 }
 
-static uint64_t take_kept(size_t bytes, size_t alignment, bool *zero) {
-    *zero = false;
-    uint64_t e = 0;
-    if (relaxed_load(&counters.cached_pages)) e = store_take_fitting(&cache, bytes, alignment);
-    if (e) {
-        count_add(&counters.cached_pages, -(int64_t)(entry_bytes(e) >> PAGE_SHIFT));
-        return e;
-    }
-    if (relaxed_load(&parked_count)) e = store_take_fitting(&parked, bytes, alignment);
-    if (e) count_add(&parked_count, -1);
-    return e;
+static void unmap_counted(uintptr_t base, size_t bytes) {
+    count_add(&counters.released_pages, (int64_t)(bytes >> PAGE_SHIFT));
+    unmap_buffer(base, bytes);
+}
+
+/* Keeps a range for reuse, joined with cached ranges beside it: what was cut when it was reused grows together again. */
+static void cache_put(uintptr_t base, size_t bytes) {
+    count_add(&counters.cached_pages, (int64_t)(bytes >> PAGE_SHIFT));
+    for (uint64_t e; (e = cache_take_neighbour(base, bytes)); bytes += entry_bytes(e))
+        if (entry_base(e) < base) base = entry_base(e);
+    pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
+    heap_current->is_dirty = true;
+    if (store_put(&cache, entry_make(base, bytes))) return;
+    count_add(&counters.cached_pages, -(int64_t)(bytes >> PAGE_SHIFT));
+    unmap_counted(base, bytes);
+}
+
+/* A range of `bytes` out of the cache, the rest of its entry put back; 0 = none fits. */
+static uintptr_t cache_take(size_t bytes, size_t alignment) {
+    uint64_t e = relaxed_load(&counters.cached_pages) ? store_take_fitting(&cache, bytes, alignment) : 0;
+    if (!e) return 0;
+    count_add(&counters.cached_pages, -(int64_t)(entry_bytes(e) >> PAGE_SHIFT));
+    if (entry_bytes(e) > bytes) cache_put(entry_base(e) + bytes, entry_bytes(e) - bytes);
+    return entry_base(e);
+}
+
+/* The same of what could not be unmapped, which is kept whole. */
+static uintptr_t parked_take(size_t *bytes, size_t alignment) {
+    uint64_t e = relaxed_load(&parked_count) ? store_take_fitting(&parked, *bytes, alignment) : 0;
+    if (!e) return 0;
+    count_add(&parked_count, -1);
+    *bytes = entry_bytes(e);
+    return entry_base(e);
 }
 
 void *large_alloc(size_t bytes, size_t alignment, bool *zero) {
     if (bytes > PTRDIFF_MAX - alignment - OWNER_BYTES) return NULL;
     size_t size = round_up(bytes ? bytes : 1, OWNER_BYTES);
     if (alignment < OWNER_BYTES) alignment = OWNER_BYTES;
-    uint64_t kept = take_kept(size, alignment, zero);
-    uintptr_t base = entry_base(kept);
-    if (kept)
-        size = entry_bytes(kept);
-    else {
-        *zero = true;
-        base = map_buffer(size, alignment);
-        if (!base) return NULL;
-    }
-    open_buffer(base, size, bytes);
+    uintptr_t base = cache_take(size, alignment);
+    bool is_reused = base != 0;
+    if (!base) base = parked_take(&size, alignment);
+    *zero = !base;
+    if (!base) base = map_buffer(size, alignment);
+    if (!base) return NULL;
+    int64_t pages = open_buffer(base, size, bytes);
+    count_open(is_reused ? 0 : pages, is_reused ? pages : 0);
     return (void *)base;
 }
 
@@ -169,18 +206,15 @@ void large_free(void *p) {
     if (base & (OWNER_BYTES - 1) || pagemap_class(base) != CLASS_LARGE) report_misuse("free of an interior pointer", p);
     uintptr_t owner = atomic_exchange(pagemap_owner(base), 0);
     if (!owner) report_misuse("double free", p);
-    pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
-    count_live(-1, -owner_live_pages(owner));
-
-    size_t bytes = owner_bytes(owner), pages = bytes >> PAGE_SHIFT;
-    if ((int64_t)pages <= allowance_pages(&limits.retained) && store_put(&cache, entry_make(base, bytes))) {
-        count_add(&counters.cached_pages, (int64_t)pages);
-        budget_enforce();
-        return;
-    }
-    count_add(&counters.released_pages, (int64_t)pages);
-    unmap_buffer(base, bytes);
-    budget_enforce(); /* the allowance fell with the live pages */
+    count_closed(owner_live_pages(owner));
+    size_t bytes = owner_bytes(owner);
+    int64_t pages = (int64_t)(bytes >> PAGE_SHIFT);
+    if (budget_retained_pages() + pages > budget_allowed_pages() && budget_over_hook) budget_over_hook();
+    if (pages <= budget_allowed_pages())
+        cache_put(base, bytes);
+    else
+        unmap_counted(base, bytes);
+    budget_enforce(); /* also because the allowance fell with the live pages */
 }
 
 size_t large_usable_bytes(const void *p) {
@@ -236,13 +270,18 @@ void *large_resize(void *p, size_t bytes) {
         else if (!(to = move_buffer(base, old_bytes, new_bytes)))
             return NULL;
     }
-    count_live(-1, -owner_live_pages(owner));
+    int64_t old_pages = owner_live_pages(owner), pages;
     if (to != base) /* the old owner word is read by nobody: its page is not ours any more */
-        open_buffer(to, new_bytes, bytes);
+        pages = open_buffer(to, new_bytes, bytes);
     else {
         if (new_bytes > old_bytes) pagemap_fill(base + old_bytes, new_bytes - old_bytes, CLASS_LARGE_BODY);
-        set_owner(base, new_bytes, bytes);
+        pages = set_owner(base, new_bytes, bytes);
     }
+    count_add(&counters.large_pages, pages - old_pages);
+    if (pages > old_pages)
+        budget_count_live(pages - old_pages, 0);
+    else
+        count_add(&counters.live_pages, pages - old_pages);
     budget_enforce();
     return (void *)to;
 }
@@ -254,8 +293,7 @@ size_t large_release(size_t pages) {
         if (!e) break;
         size_t n = entry_bytes(e) >> PAGE_SHIFT;
         count_add(&counters.cached_pages, -(int64_t)n);
-        count_add(&counters.released_pages, (int64_t)n);
-        unmap_buffer(entry_base(e), entry_bytes(e));
+        unmap_counted(entry_base(e), entry_bytes(e));
         done += n;
     }
     return done;

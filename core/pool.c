@@ -181,7 +181,7 @@ static unsigned take_leased(struct pool *pool, const struct class_info *info, un
         count_add(&counters.retained_pages, -(int64_t)count_bits(resident));
     }
     pool->live |= fresh;
-    count_add(&counters.live_pages, count_bits(fresh));
+    if (fresh) budget_count_live(count_bits(fresh & ~(resident >> pool_first_page(pool))), count_bits(resident));
     return got;
 }
 
@@ -241,12 +241,13 @@ static struct pool *pool_claim(unsigned class_id, const struct class_info *info)
     if (info->tier == 0) {
         struct path retained = arena_path_retained(pool_group(pool), pool_slot(pool));
         uint64_t page = 1ull << pool_first_page(pool);
-        if (atomic_load(retained.bits) & page) {
+        bool is_resident = atomic_load(retained.bits) & page;
+        if (is_resident) {
             path_remove(&retained, page);
             count_add(&counters.retained_pages, -1);
         }
         pool->live = 1;
-        count_add(&counters.live_pages, 1);
+        budget_count_live(!is_resident, is_resident);
     }
     pagemap_fill(pool_base(pool), tier_pool_pages(info->tier) * (size_t)PAGE_BYTES, class_id);
     state_store(&pool->state, POOL_LEASED);

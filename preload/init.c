@@ -15,6 +15,7 @@
 #include "../core/core.h"
 #include "../trim-policy/options.h"
 #include "../trim-policy/policy.h"
+#include "sleep.h"
 #include "stats_json.h"
 
 #include <dlfcn.h>
@@ -71,6 +72,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     int saved = errno;
     core_init();
     find_os_calls();
+    sleep_init();
     options_parse(envp);
     policy_init();
     foreign_init();

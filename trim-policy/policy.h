@@ -2,7 +2,7 @@
 #ifndef LOWTIDE_POLICY_H
 #define LOWTIDE_POLICY_H
 
-#include <stdint.h>
+#include "../core/core.h"
 
 /* What the machine offers, in bytes; 0 = unknown. */
 struct machine {
@@ -17,5 +17,15 @@ __attribute__((visibility("hidden"))) void policy_init(void);
 
 /* A sample of the machine. Opens /proc/meminfo; not for hot paths. */
 __attribute__((visibility("hidden"))) void policy_sample(struct machine *machine);
+
+enum policy_sleep { SLEEP_NOTHING_TO_DO, SLEEP_DONE, SLEEP_LATER };
+
+/* The calling thread is about to block: its magazines and what is retained above the soft target go back, if 100 ms have passed since
+ * that last happened or it is cheap enough to do more often (`may_hurry`). SLEEP_LATER: too soon; *wait_ms says how long to sleep
+ * before asking again. errno is kept. */
+__attribute__((visibility("hidden"))) enum policy_sleep policy_before_sleep(bool may_hurry, int *wait_ms);
+
+/* True when policy_before_sleep would find something to do. */
+static inline bool policy_has_sleep_work(void) { return heap_current->is_dirty || relaxed_load(&limits.earned_pages); }
 
 #endif

@@ -1,0 +1,246 @@
+/* Waits for time and descriptors. Where policy says that it is too soon to give back, such a wait sleeps the rest of those 100 ms first,
+ * gives back, and sleeps on.
+ *
+ * The two halves must look like one call. All signals are blocked but for the halves themselves, whose calls (ppoll, pselect,
+ * epoll_pwait) switch the mask atomically; a signal that comes in between interrupts the second half. The time left is taken
+ * from the clock, so the whole ends when it should.
+ */
+#include "sleep.h"
+
+#include <limits.h>
+
+static const int64_t SECOND_NS = 1000000000, MS_NS = 1000000, FOR_EVER = INT64_MAX;
+
+/* Ages count as for ever; what libc would refuse is 0, so that it is not split but passed on. */
+static int64_t nanoseconds(const struct timespec *t) {
+    if (!t || t->tv_sec > INT_MAX) return FOR_EVER;
+    bool is_valid = t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < SECOND_NS;
+    return is_valid ? t->tv_sec * SECOND_NS + t->tv_nsec : 0;
+}
+static int64_t milliseconds(int ms) { return ms < 0 ? FOR_EVER : ms * MS_NS; }
+static struct timespec *timespec_of(int64_t ns, struct timespec *t) {
+    if (ns == FOR_EVER) return NULL;
+    *t = (struct timespec){ns / SECOND_NS, ns % SECOND_NS};
+    return t;
+}
+/* Rounded up, since a wait may be longer than asked for but not shorter. */
+static int timeout_ms_of(int64_t ns) { return ns == FOR_EVER ? -1 : (int)((ns + MS_NS - 1) / MS_NS); }
+
+static int64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+struct split {
+    bool is_split;
+    int64_t first_ns;    /* the first half */
+    int64_t deadline_ns; /* of the whole, or FOR_EVER */
+    sigset_t before;     /* the thread's mask */
+    sigset_t during;     /* the mask of the halves */
+};
+
+/* Gives back if it is time. If it is not yet, and the wait of `total_ns` is longer than until then, prepares two halves. */
+static struct split split_begin(int64_t total_ns, const sigset_t *mask) {
+    struct split s = {.is_split = false};
+    int wait_ms = 0;
+    if (LIKELY(!policy_has_sleep_work()) || total_ns == 0) return s;
+    if (policy_before_sleep(true, &wait_ms) != SLEEP_LATER || wait_ms <= 0 || total_ns <= wait_ms * MS_NS) return s;
+    sigset_t all;
+    sigfillset(&all);
+    if (pthread_sigmask(SIG_BLOCK, &all, &s.before)) return s;
+    s.is_split = true;
+    s.first_ns = wait_ms * MS_NS;
+    s.deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
+    s.during = mask ? *mask : s.before;
+    return s;
+}
+
+static int64_t split_left(const struct split *s) {
+    if (s->deadline_ns == FOR_EVER) return FOR_EVER;
+    int64_t left = s->deadline_ns - monotonic_ns();
+    return left > 0 ? left : 0;
+}
+
+/* Between the halves. */
+static int64_t split_middle(const struct split *s) {
+    int wait_ms;
+    policy_before_sleep(true, &wait_ms);
+    return split_left(s);
+}
+
+static void split_end(void *split) {
+    int saved = errno;
+    pthread_sigmask(SIG_SETMASK, &((struct split *)split)->before, NULL);
+    errno = saved;
+}
+
+/* One half: waits for `ns` (or FOR_EVER) under the mask; 0 = the time is over. */
+typedef int half_call(void *call, int64_t ns, const sigset_t *mask);
+
+/* Both halves, and the mask put back, also when the thread is cancelled in one of them. */
+static int in_halves(struct split *s, half_call *half, void *call) {
+    int result;
+    pthread_cleanup_push(split_end, s);
+    result = half(call, s->first_ns, &s->during);
+    if (!result) result = half(call, split_middle(s), &s->during);
+    pthread_cleanup_pop(1);
+    return result;
+}
+
+/* ---- poll ---- */
+
+struct poll_call {
+    struct pollfd *fds;
+    nfds_t n;
+};
+
+static int poll_half(void *call, int64_t ns, const sigset_t *mask) {
+    const struct poll_call *c = call;
+    struct timespec t;
+    return LIBC(ppoll)(c->fds, c->n, timespec_of(ns, &t), mask);
+}
+
+static int poll_asleep(struct pollfd *fds, nfds_t n, int timeout_ms) {
+    struct split s = split_begin(milliseconds(timeout_ms), NULL);
+    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n}) : LIBC(poll)(fds, n, timeout_ms);
+}
+SLEEPING(int, poll, (struct pollfd *fds, nfds_t n, int timeout_ms), poll_asleep(fds, n, timeout_ms))
+
+EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room) {
+    if (n > room / sizeof *fds) return LIBC(__poll_chk)(fds, n, timeout_ms, room);
+    return poll(fds, n, timeout_ms);
+}
+
+static int ppoll_asleep(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask) {
+    struct split s = split_begin(nanoseconds(timeout), mask);
+    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n}) : LIBC(ppoll)(fds, n, timeout, mask);
+}
+SLEEPING(int, ppoll, (struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
+         ppoll_asleep(fds, n, timeout, mask))
+
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room) {
+    if (n > room / sizeof *fds) return LIBC(__ppoll_chk)(fds, n, timeout, mask, room);
+    return ppoll(fds, n, timeout, mask);
+}
+
+/* ---- select: a first half that times out has cleared the sets ---- */
+
+struct select_call {
+    int n;
+    fd_set *sets[3], kept[3];
+};
+
+static void select_prepare(struct select_call *c, int n, fd_set *in, fd_set *out, fd_set *other) {
+    fd_set *sets[3] = {in, out, other};
+    c->n = n;
+    for (int i = 0; i < 3; i++) {
+        c->sets[i] = sets[i];
+        if (sets[i]) c->kept[i] = *sets[i];
+    }
+}
+
+static int select_half(void *call, int64_t ns, const sigset_t *mask) {
+    struct select_call *c = call;
+    struct timespec t;
+    for (int i = 0; i < 3; i++)
+        if (c->sets[i]) *c->sets[i] = c->kept[i];
+    return LIBC(pselect)(c->n, c->sets[0], c->sets[1], c->sets[2], timespec_of(ns, &t), mask);
+}
+
+/* More descriptors than an fd_set holds (some programs allocate larger ones): not split. */
+static int64_t select_total_ns(int n, int64_t ns) { return n > FD_SETSIZE ? 0 : ns; }
+
+static int64_t timeval_ns(const struct timeval *t) {
+    if (!t) return FOR_EVER;
+    bool is_valid = t->tv_sec >= 0 && t->tv_usec >= 0 && t->tv_usec < 1000000;
+    return is_valid ? nanoseconds(&(struct timespec){t->tv_sec, t->tv_usec * 1000}) : 0;
+}
+
+static int select_asleep(int n, fd_set *in, fd_set *out, fd_set *other, struct timeval *timeout) {
+    struct split s = split_begin(select_total_ns(n, timeval_ns(timeout)), NULL);
+    if (!s.is_split) return LIBC(select)(n, in, out, other, timeout);
+    struct select_call call;
+    select_prepare(&call, n, in, out, other);
+    int result = in_halves(&s, select_half, &call);
+    if (timeout) {
+        int64_t left = split_left(&s); /* Linux says how much was not slept */
+        *timeout = (struct timeval){left / SECOND_NS, left % SECOND_NS / 1000};
+    }
+    return result;
+}
+SLEEPING(int, select, (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other, struct timeval *restrict timeout),
+         select_asleep(n, in, out, other, timeout))
+
+static int pselect_asleep(int n, fd_set *in, fd_set *out, fd_set *other, const struct timespec *timeout, const sigset_t *mask) {
+    struct split s = split_begin(select_total_ns(n, nanoseconds(timeout)), mask);
+    if (!s.is_split) return LIBC(pselect)(n, in, out, other, timeout, mask);
+    struct select_call call;
+    select_prepare(&call, n, in, out, other);
+    return in_halves(&s, select_half, &call);
+}
+SLEEPING(int, pselect,
+         (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other, const struct timespec *restrict timeout,
+          const sigset_t *restrict mask),
+         pselect_asleep(n, in, out, other, timeout, mask))
+
+/* ---- epoll ---- */
+
+struct epoll_call {
+    int fd;
+    struct epoll_event *events;
+    int n;
+};
+
+static int epoll_half(void *call, int64_t ns, const sigset_t *mask) {
+    const struct epoll_call *c = call;
+    return LIBC(epoll_pwait)(c->fd, c->events, c->n, timeout_ms_of(ns), mask);
+}
+
+static int epoll_asleep(int fd, struct epoll_event *events, int n, int timeout_ms) {
+    struct split s = split_begin(milliseconds(timeout_ms), NULL);
+    return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n}) : LIBC(epoll_wait)(fd, events, n, timeout_ms);
+}
+SLEEPING(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout_ms), epoll_asleep(fd, events, n, timeout_ms))
+
+static int epoll_masked_asleep(int fd, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask) {
+    struct split s = split_begin(milliseconds(timeout_ms), mask);
+    return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
+                      : LIBC(epoll_pwait)(fd, events, n, timeout_ms, mask);
+}
+SLEEPING(int, epoll_pwait, (int fd, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask),
+         epoll_masked_asleep(fd, events, n, timeout_ms, mask))
+
+/* ---- sleeping: ppoll without descriptors, whose mask is switched atomically ---- */
+
+static int sleep_in_halves(struct split *s, struct timespec *left) {
+    int result = in_halves(s, poll_half, &(struct poll_call){NULL, 0});
+    if (result && left) timespec_of(split_left(s), left);
+    return result;
+}
+
+static int nanosleep_asleep(const struct timespec *request, struct timespec *left) {
+    struct split s = split_begin(request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0, NULL);
+    return s.is_split ? sleep_in_halves(&s, left) : LIBC(nanosleep)(request, left);
+}
+SLEEPING(int, nanosleep, (const struct timespec *request, struct timespec *left), nanosleep_asleep(request, left))
+
+/* Only where the monotonic clock tells when the whole ends; other clocks can be set while we sleep. Returns an error number. */
+static int64_t clock_total_ns(clockid_t clock, int flags, const struct timespec *request) {
+    if (!request || request->tv_sec > INT_MAX || (clock != CLOCK_MONOTONIC && (clock != CLOCK_REALTIME || flags))) return 0;
+    int64_t ns = nanoseconds(request);
+    if (!flags) return ns;
+    int64_t left = flags == TIMER_ABSTIME ? ns - monotonic_ns() : 0;
+    return left > 0 ? left : 0;
+}
+
+static int clock_nanosleep_asleep(clockid_t clock, int flags, const struct timespec *request, struct timespec *left) {
+    struct split s = split_begin(clock_total_ns(clock, flags, request), NULL);
+    if (!s.is_split) return LIBC(clock_nanosleep)(clock, flags, request, left);
+    int saved = errno;
+    int result = sleep_in_halves(&s, flags ? NULL : left) ? errno : 0;
+    errno = saved;
+    return result;
+}
+SLEEPING(int, clock_nanosleep, (clockid_t clock, int flags, const struct timespec *request, struct timespec *left),
+         clock_nanosleep_asleep(clock, flags, request, left))
