@@ -77,6 +77,8 @@ enum {
     TIER_CLASSES = 32,    /* classes of one tier, at most */
 };
 
+_Static_assert(sizeof(void *) == 8, "64-bit only: the page map has no levels for less");
+
 typedef _Atomic(uint64_t) word;
 
 enum pool_state { POOL_FREE = 0, POOL_FULL, POOL_LISTED, POOL_LEASED };

@@ -37,7 +37,10 @@ static void heap_opened(void) {
     if (has_thread_key) pthread_setspecific(thread_key, (void *)1);
 }
 
-static void child_after_fork(void) { heap_adopt_after_fork(); }
+static void child_after_fork(void) {
+    policy_after_fork();
+    heap_adopt_after_fork();
+}
 
 /* What is not found stays a direct system call. */
 static void find_next(void *function, const char *name) {

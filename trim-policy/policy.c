@@ -36,6 +36,8 @@ static int64_t coarse_ms(void) {
 static bool state_take(void) { return !atomic_exchange(&state.is_busy, true); }
 static void state_leave(void) { atomic_store(&state.is_busy, false); }
 
+void policy_after_fork(void) { state_leave(); }
+
 static struct earn_reading read_counters(int64_t now_ms) {
     return (struct earn_reading){
         .now_ms = now_ms,

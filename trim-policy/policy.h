@@ -15,6 +15,9 @@ struct machine {
 /* Applies the options to core and installs housekeeping. Once, when `options` is set. */
 __attribute__((visibility("hidden"))) void policy_init(void);
 
+/* In a forked child: the thread that was changing policy's state may be gone. */
+__attribute__((visibility("hidden"))) void policy_after_fork(void);
+
 /* A sample of the machine. Opens /proc/meminfo; not for hot paths. */
 __attribute__((visibility("hidden"))) void policy_sample(struct machine *machine);
 
