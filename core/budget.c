@@ -22,15 +22,14 @@ void (*budget_over_hook)(void);
 static _Atomic(int64_t) fruitless_above;
 enum { RETRY_PAGES = 64 };
 
-size_t budget_release_to(int64_t pages) {
-    size_t released = 0;
-    while (budget_retained_pages() > pages) {
-        int64_t excess = budget_retained_pages() - pages;
-        size_t step = relaxed_load(&counters.cached_pages) ? large_release((size_t)excess) : 0;
-        if ((int64_t)step < excess) step += arena_release((size_t)excess - step);
-        if (!step) break;
-        released += step;
-    }
+/* No more than the excess at the beginning: somebody who wraps munmap may free memory from inside it, for ever. */
+size_t budget_release_to(int64_t pages, enum release_order order) {
+    int64_t excess = budget_retained_pages() - pages;
+    if (excess <= 0) return 0;
+    size_t want = (size_t)excess, released = 0;
+    if (order == RELEASE_PAGES_FIRST) released = arena_release(want);
+    if (released < want && relaxed_load(&counters.cached_pages)) released += large_release(want - released);
+    if (released < want && order == RELEASE_LARGE_FIRST) released += arena_release(want - released);
     if (released) count_add(&counters.trims, 1);
     return released;
 }
@@ -43,7 +42,7 @@ int64_t budget_allowed_pages(void) {
     return earned > allowed ? earned : allowed;
 }
 
-void budget_enforce_slow(void) {
+void budget_enforce_slow(enum release_order order) {
     int64_t allowed = budget_allowed_pages(), retained = budget_retained_pages();
     if (retained <= allowed || retained < relaxed_load(&fruitless_above)) return;
     if (budget_over_hook) {
@@ -52,6 +51,6 @@ void budget_enforce_slow(void) {
         if (retained <= allowed) return;
     }
     /* An eighth more than asked, so that the next free page does not come here again. */
-    int64_t floor = budget_release_to(allowed - allowed / 8) ? 0 : retained + RETRY_PAGES;
+    int64_t floor = budget_release_to(allowed - allowed / 8, order) ? 0 : retained + RETRY_PAGES;
     relaxed_store(&fruitless_above, floor);
 }

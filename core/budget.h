@@ -87,8 +87,10 @@ static inline int64_t budget_magazine_share(void) {
     return allowance_pages(&limits.magazine) / (open > 1 ? open : 1);
 }
 
-/* Releases until no more than `pages` are retained; returns the pages released. */
-HIDDEN size_t budget_release_to(int64_t pages);
+/* Releases what is retained above `pages`; returns the pages released. Whoever just freed a large buffer begins with the
+ * pages of arenas and the other way round: what was freed last is what will be wanted next. */
+enum release_order { RELEASE_LARGE_FIRST, RELEASE_PAGES_FIRST };
+HIDDEN size_t budget_release_to(int64_t pages, enum release_order order);
 
 /* What may be retained now, earned retention included. */
 HIDDEN int64_t budget_allowed_pages(void);
@@ -96,11 +98,11 @@ HIDDEN int64_t budget_allowed_pages(void);
 /* Called when more is retained than allowed, before anything is released: policy may change the limits. May be NULL. */
 extern HIDDEN void (*budget_over_hook)(void);
 
-HIDDEN void budget_enforce_slow(void);
+HIDDEN void budget_enforce_slow(enum release_order order);
 
 /* Call after anything that can have made a page free, holding nothing. */
-static inline void budget_enforce(void) {
-    if (UNLIKELY(budget_retained_pages() > allowance_pages(&limits.retained))) budget_enforce_slow();
+static inline void budget_enforce(enum release_order order) {
+    if (UNLIKELY(budget_retained_pages() > allowance_pages(&limits.retained))) budget_enforce_slow(order);
 }
 
 #endif

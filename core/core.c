@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include "arena.h"
+#include "gate.h"
 
 #include <string.h>
 
@@ -16,6 +17,7 @@ void core_init(void) {
     os_init();
     class_init();
     pagemap_init();
+    heap_note_process();
     atomic_store(&is_ready, true);
 }
 
@@ -24,26 +26,31 @@ static void *out_of_memory(void) {
     return NULL;
 }
 
-/* The block on top of a magazine has lost its mark: it was freed twice and is the program's already, or was written to after
- * its free. Either way it is not handed out. */
-static void report_unmarked(unsigned class_id, const void *block) {
-    if (!core_check_level) return;
-    bool is_twice = !*(void *const *)block || pool_block_is_free(class_id, block) || heap_holds(class_id, block);
-    report_misuse(is_twice ? "double free" : "double free or write after free", block);
+/* The block on top of a magazine has lost its mark, or looks as if it were in its pool. True when only the latter holds and the
+ * bitmap says no: the program left its own address there. Otherwise the block was freed twice and is the program's already, or
+ * was written to after its free; either way it is not handed out. */
+static bool is_really_free(unsigned class_id, void **block, const struct magazine *m) {
+    if (pool_block_is_free(class_id, block)) report_misuse("double free", block);
+    if (block[0] == m) return true;
+    if (!core_check_level) return false;
+    report_misuse(!block[0] || heap_holds(class_id, block) ? "double free" : "double free or write after free", block);
+}
+
+/* In a slab, the page with a free block's marks may have been released, so the bitmap is asked itself. */
+static bool is_takable(unsigned class_id, void **block, const struct magazine *m) {
+    bool is_sure = block_is_sound(block, m) && (class_id <= SMALL_CLASSES || !pool_block_is_free(class_id, block));
+    return is_sure || is_really_free(class_id, block, m);
 }
 
 /* A block of the class from magazine or pools; once more after giving back everything retained, since memory or address
  * space that another tier holds may be what is missing. */
 static void *take_block(unsigned class_id, bool *zero) {
     struct magazine *m = &heap_current->magazine[class_id];
-    for (struct magazine **block; (block = m->top[-1]);) {
+    for (void **block; (block = m->top[-1]);) {
         m->top--;
+        if (!is_takable(class_id, block, m)) continue;
         if (zero) *zero = false;
-        if (*block != m) {
-            report_unmarked(class_id, block);
-            continue;
-        }
-        *block = NULL;
+        block[0] = block[1] = NULL;
         return block;
     }
     void *block = heap_refill(class_id, zero);
@@ -52,8 +59,10 @@ static void *take_block(unsigned class_id, bool *zero) {
 }
 
 static void *take_large(size_t bytes, size_t alignment, bool *zero) {
+    struct heap *gate = gate_enter();
     void *p = large_alloc(bytes, alignment, zero);
     if (!p && core_trim(0)) p = large_alloc(bytes, alignment, zero);
+    gate_leave(gate);
     return p ? p : out_of_memory();
 }
 
@@ -119,7 +128,9 @@ void core_free_slow(void *p) {
         if (!pagemap_is_block_start(address, class_id)) report_misuse("free of an interior pointer", p);
         report_misuse("double free", p);
     } else if (class_id == CLASS_LARGE || class_id == CLASS_LARGE_BODY) {
+        struct heap *gate = gate_enter();
         large_free(p);
+        gate_leave(gate);
     } else if (class_id == CLASS_FREE) {
         report_misuse("double free", p);
     } else if (!core_foreign.free || !core_foreign.free(p)) {
@@ -151,7 +162,9 @@ void *core_realloc(void *p, size_t bytes) {
     if (bytes > PTRDIFF_MAX) return out_of_memory();
     bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;
     if (!is_large && fits_in_place(have, bytes)) return p;
+    struct heap *gate = gate_enter();
     void *q = is_large && bytes > SLAB_MAX ? large_resize(p, bytes) : NULL;
+    gate_leave(gate);
     if (q) return q;
     q = core_malloc(bytes); /* also when the kernel does not move a range made of several mappings */
     if (!q) return bytes <= have ? p : NULL;
@@ -161,6 +174,9 @@ void *core_realloc(void *p, size_t bytes) {
 }
 
 bool core_trim(size_t keep_bytes) {
+    struct heap *gate = gate_enter();
     heap_flush(false);
-    return budget_release_to((int64_t)(keep_bytes >> PAGE_SHIFT)) > 0;
+    size_t released = budget_release_to((int64_t)(keep_bytes >> PAGE_SHIFT), RELEASE_LARGE_FIRST);
+    gate_leave(gate);
+    return released > 0;
 }

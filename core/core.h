@@ -29,7 +29,8 @@
 
 #include <errno.h>
 
-/* How much misuse is looked for. 0: a block in a magazine that has lost its mark is never used again. 1: it is reported. */
+/* How much misuse is looked for. 1: a block in a magazine that has lost its mark, and is not free in its pool either, is reported. 0:
+ * it is never used again. */
 extern HIDDEN int core_check_level;
 
 /* What to do with pointers that are not ours: libc's own allocator may have made them. Each may be NULL: then the
@@ -57,18 +58,21 @@ HIDDEN size_t core_usable_bytes(const void *p);
 HIDDEN bool core_trim(size_t keep_bytes);
 
 /* Double frees. A block in a magazine carries the address of that magazine in its first word: free and refill write it, malloc
- * looks for it and clears it. So a block that was freed twice is found when it would be handed out for the second time, by whichever
- * thread, and at the spill by the pool's bitmap; a second free right after the first is seen at once, on top of the magazine. Looking into the
- * block at each free would find every second free at once, but a cold block's cache miss then stalls the caller
- * (half again the time for random frees over 26 MB, measured), where a store does not. */
+ * looks for it and clears it. A block in its pool carries its own address in the second word: whoever returns it writes that, refill clears
+ * it. So a block that was freed twice is found before it would be handed out for the second time, by whichever thread, or by the pool's bitmap at the
+ * spill; a second free right after the first is seen at once, on top of the magazine. Looking into the block at each free would
+ * find every second free at once, but a cold block's cache miss then stalls the caller (half again the time for random
+ * frees over 26 MB, measured), where a store does not. */
+static ALWAYS_INLINE bool block_is_sound(void **block, const struct magazine *m) { return block[0] == m && block[1] != block; }
+
 static ALWAYS_INLINE void *core_malloc(size_t bytes) {
     if (UNLIKELY(bytes > SMALL_MAX)) return core_malloc_slow(bytes);
     struct magazine *m = (struct magazine *)((char *)heap_current->magazine + ((bytes + 15) & ~(size_t)15));
     void **top = m->top;
-    struct magazine **block = top[-1];
-    if (UNLIKELY(!block || *block != m)) return core_malloc_slow(bytes);
+    void **block = top[-1];
+    if (UNLIKELY(!block || !block_is_sound(block, m))) return core_malloc_slow(bytes);
     m->top = top - 1;
-    *block = NULL;
+    block[0] = NULL;
     return block;
 }
 

@@ -8,11 +8,16 @@
 #include "heap.h"
 
 #include "budget.h"
+#include "gate.h"
 #include "index.h"
 #include "os.h"
+#include "pagemap.h"
 #include "pool.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { FIRST_CAPACITY = 7, HOOK_INTERVAL = 16 };
 
@@ -30,7 +35,10 @@ _Atomic(uint32_t) heap_count;
 void (*heap_opened_hook)(void);
 void (*heap_slow_path_hook)(void);
 
+static _Atomic(int32_t) process_id;
 static struct index closed_index; /* heaps that wait for a thread */
+
+void heap_note_process(void) { atomic_store(&process_id, getpid()); }
 
 /* ---- slots ---- */
 
@@ -59,6 +67,8 @@ size_t heap_bytes(void) {
 
 /* ---- opening and closing ---- */
 
+static void give_back(struct heap *heap);
+
 static struct heap *heap_create(void) {
     struct heap *heap = (struct heap *)os_map(heap_bytes(), os_page_bytes, 0);
     if (!heap) return NULL;
@@ -86,24 +96,60 @@ static struct heap *take_closed(void) {
     return NULL;
 }
 
+/* A thread whose first allocation came in the last round of its key destructors is gone without having closed its heap. Each new
+ * heap first looks at a few others, so all are found in the end. Not in a process made by a bare clone, whose threads
+ * have other ids than their heaps say. */
+static void reap(void) {
+    static _Atomic(uint32_t) next;
+    uint32_t heaps = atomic_load(&heap_count);
+    if (atomic_load(&process_id) != getpid()) return;
+    for (int probes = 0; probes < 2 && heaps; probes++) {
+        struct heap *heap = atomic_load(&heap_table[atomic_fetch_add(&next, 1) % heaps]);
+        int32_t owner = heap ? atomic_load(&heap->owner) : 0;
+        if (!owner || syscall(SYS_tgkill, getpid(), owner, 0) == 0 || errno != ESRCH) continue;
+        if (atomic_compare_exchange_strong(&heap->owner, &owner, 0)) give_back(heap);
+    }
+}
+
+/* The first thread's id is the process's, so that a program under a strict seccomp filter needs no call for it. */
+static void take_ownership(struct heap *heap) {
+    atomic_store(&heap->owner, is_single_threaded() ? atomic_load(&process_id) : (int32_t)syscall(SYS_gettid));
+}
+
+static struct heap *heap_open(void) {
+    int saved = errno;
+    struct heap *heap = take_closed();
+    if (!heap && !is_single_threaded()) {
+        reap();
+        heap = take_closed();
+    }
+    if (!heap) heap = heap_create();
+    if (heap) take_ownership(heap);
+    errno = saved;
+    return heap;
+}
+
 /* The calling thread's heap, opened if it has none yet; NULL when it cannot have one. */
 static struct heap *heap_of_thread(void) {
     struct heap *heap = heap_current;
     if (LIKELY(heap != &heap_none)) return heap == &heap_gone ? NULL : heap;
     heap_current = &heap_gone; /* what the kernel's door calls may allocate */
-    heap = take_closed();
-    if (!heap) heap = heap_create();
-    if (!heap) {
-        heap_current = &heap_none;
-        return NULL;
-    }
-    heap_current = heap;
+    heap = heap_open();
+    heap_current = heap ? heap : &heap_none;
+    if (!heap) return NULL;
     count_add(&counters.heaps_open, 1);
     if (heap_opened_hook) heap_opened_hook();
     return heap;
 }
 
 /* ---- capacity ---- */
+
+/* A forked child sees a magazine as of any moment; what lies below `top` at that moment must be its blocks and nothing else. */
+static void set_top(struct magazine *m, void **top) {
+    atomic_signal_fence(memory_order_seq_cst);
+    m->top = top;
+    atomic_signal_fence(memory_order_seq_cst);
+}
 
 static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity) {
     struct desk *d = &heap->desk[class_id];
@@ -135,10 +181,11 @@ static bool magazine_grow(struct heap *heap, unsigned class_id) {
     if (next <= d->capacity) return false;
     size_t held = (size_t)(m->top - d->base);
     void **base = heap_slots(heap, class_id, next > first);
+    set_top(m, empty_slot + 1);
     base[-1] = NULL;
     memmove(base, d->base, held * sizeof *base);
     d->base = base;
-    m->top = base + held;
+    set_top(m, base + held);
     set_capacity(heap, class_id, next);
     return true;
 }
@@ -147,7 +194,7 @@ static void magazine_flush(struct heap *heap, unsigned class_id) {
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
     unsigned held = (unsigned)(m->top - d->base);
-    m->top = d->base;
+    set_top(m, d->base);
     set_capacity(heap, class_id, 0);
     if (held) pool_return(class_id, d->base, held);
 }
@@ -160,27 +207,34 @@ static void flush(struct heap *heap, bool idle_only) {
 }
 
 void heap_flush(bool idle_only) {
+    struct heap *gate = gate_enter();
     if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, idle_only);
-    budget_enforce();
+    budget_enforce(RELEASE_LARGE_FIRST);
+    gate_leave(gate);
 }
 
 void heap_check_magazines(void) {
+    struct heap *gate = gate_enter();
     if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, false);
+    gate_leave(gate);
 }
 
 static void give_back(struct heap *heap) {
     flush(heap, false);
     count_add(&counters.heaps_open, -1);
     relaxed_store(&heap->is_asleep, false); /* the thread may have been cancelled */
+    atomic_store(&heap->owner, 0);
     atomic_store(&heap->closed, 1);
     index_set(&closed_index, heap->id);
 }
 
 void heap_close(void) {
+    struct heap *gate = gate_enter();
     struct heap *heap = heap_current;
     heap_current = &heap_gone;
     if (heap != &heap_none && heap != &heap_gone) give_back(heap);
-    budget_enforce();
+    budget_enforce(RELEASE_LARGE_FIRST);
+    gate_leave(gate);
 }
 
 /* ---- refill and spill ---- */
@@ -192,9 +246,17 @@ static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
     if (n % HOOK_INTERVAL == 0 && heap_slow_path_hook) heap_slow_path_hook();
 }
 
+/* As freed into the magazine, and no longer as returned to its pool (pool.c writes that). */
+static void block_mark(void *block, struct magazine *m) {
+    ((void **)block)[0] = m;
+    ((void **)block)[1] = NULL;
+}
+
 static void *take_one(unsigned class_id, bool *zero) {
     void *block = NULL;
-    return pool_take(class_id, 1, &block, zero) ? block : NULL;
+    if (!pool_take(class_id, 1, &block, zero)) return NULL;
+    block_mark(block, NULL);
+    return block;
 }
 
 /* What came in ascending order goes out in ascending order. */
@@ -206,7 +268,7 @@ static void reverse(void **slots, unsigned n) {
     }
 }
 
-void *heap_refill(unsigned class_id, bool *zero) {
+static void *refill(unsigned class_id, bool *zero) {
     struct heap *heap = heap_of_thread();
     if (!heap || zero || !class_table[class_id].magazine_blocks) return take_one(class_id, zero);
     count_slow_path(heap, &heap->refills);
@@ -218,9 +280,16 @@ void *heap_refill(unsigned class_id, bool *zero) {
     unsigned want = (d->capacity + 1u) / 2, got = pool_take(class_id, want, d->base, NULL);
     if (!got) return NULL;
     reverse(d->base, got);
-    for (unsigned i = 0; i + 1 < got; i++) *(struct magazine **)d->base[i] = m; /* the mark; it fetches the line, too */
-    m->top = d->base + got - 1;
+    for (unsigned i = 0; i < got; i++) block_mark(d->base[i], m); /* which fetches the line, too */
+    set_top(m, d->base + got - 1);
     return d->base[got - 1];
+}
+
+void *heap_refill(unsigned class_id, bool *zero) {
+    struct heap *gate = gate_enter();
+    void *block = refill(class_id, zero);
+    gate_leave(gate);
+    return block;
 }
 
 /* The older blocks go to the pools, `keep` stay. */
@@ -229,9 +298,12 @@ static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
     struct desk *d = &heap->desk[class_id];
     unsigned held = (unsigned)(m->top - d->base);
     if (held <= keep) return;
-    pool_return(class_id, d->base, held - keep);
+    void *older[MAGAZINE_BLOCKS];
+    memcpy(older, d->base, (held - keep) * sizeof *older);
+    set_top(m, d->base);
     memmove(d->base, d->base + (held - keep), keep * sizeof *d->base);
-    m->top = d->base + keep;
+    set_top(m, d->base + keep);
+    pool_return(class_id, older, held - keep);
 }
 
 /* The heap could pin more than its share: idle magazines go, the others shrink by half, to no less than three quarters of
@@ -249,12 +321,12 @@ static NOINLINE void shrink(struct heap *heap) {
     }
 }
 
-void heap_spill(void *block, struct magazine *m) {
-    unsigned class_id = (unsigned)(m - heap_current->magazine);
+static void spill(void *block, unsigned class_id) {
+    struct magazine *m;
     struct heap *heap = heap_of_thread();
     if (!heap || !class_table[class_id].magazine_blocks) {
         pool_return(class_id, &block, 1);
-        budget_enforce();
+        budget_enforce(RELEASE_LARGE_FIRST);
         return;
     }
     count_slow_path(heap, &heap->spills);
@@ -262,20 +334,44 @@ void heap_spill(void *block, struct magazine *m) {
     if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) shrink(heap);
     if (m->top == m->limit && !magazine_grow(heap, class_id)) spill_to(heap, class_id, heap->desk[class_id].capacity / 2);
     *(struct magazine **)block = m;
-    *m->top++ = block;
+    *m->top = block;
+    set_top(m, m->top + 1);
     heap->desk[class_id].is_active = true;
-    budget_enforce();
+    budget_enforce(RELEASE_LARGE_FIRST);
+}
+
+void heap_spill(void *block, struct magazine *m) {
+    unsigned class_id = (unsigned)(m - heap_current->magazine);
+    struct heap *gate = gate_enter();
+    spill(block, class_id);
+    gate_leave(gate);
 }
 
 /* ---- the others ---- */
 
+/* What a magazine of a thread that is gone holds, as far as pool and page map agree. */
+static void adopt_magazine(struct heap *heap, unsigned class_id) {
+    struct magazine *m = &heap->magazine[class_id];
+    for (void **slot = m->top; slot[-1]; slot--) {
+        uintptr_t address = (uintptr_t)slot[-1];
+        if (pagemap_class(address) != class_id || !pagemap_is_block_start(address, class_id)) continue;
+        if (!pool_block_is_free(class_id, slot[-1])) pool_return(class_id, &slot[-1], 1);
+    }
+    heap->desk[class_id].base = m->top = empty_slot + 1;
+    set_capacity(heap, class_id, 0);
+}
+
 void heap_adopt_after_fork(void) {
     struct heap *mine = heap_current;
+    heap_note_process();
+    if (mine != &heap_none && mine != &heap_gone) take_ownership(mine);
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);
         if (!heap || heap == mine || atomic_load(&heap->closed)) continue;
         struct pool *leased = relaxed_load(&heap->leased);
         if (leased) pool_end_orphaned_lease(leased);
+        for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
+        relaxed_store(&heap->gate_depth, 0);
         give_back(heap);
     }
 }

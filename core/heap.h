@@ -32,6 +32,7 @@ struct heap {
     struct magazine magazine[CLASS_BYTES];
     struct desk desk[CLASSES];
     _Atomic(struct pool *) leased; /* the last pool it tried to lease: a forked child ends such leases */
+    _Atomic(uint32_t) gate_depth;  /* in how many slow paths the owner is */
     _Atomic(uint64_t) refills;     /* written by the owner alone */
     _Atomic(uint64_t) spills;
     int64_t capacity_pages;        /* what the capacities could pin; owner only */
@@ -40,7 +41,8 @@ struct heap {
     int64_t housekept_ms;          /* for the slow-path hook's use; owner only */
     uint32_t classes_in_use;       /* with a capacity; owner only */
     uint32_t id;
-    word closed; /* 1: waits for a thread */
+    _Atomic(int32_t) owner; /* thread id; 0: none */
+    word closed;            /* 1: waits for a thread */
 } __attribute__((aligned(CACHE_LINE)));
 
 extern HIDDEN _Thread_local struct heap *heap_current __attribute__((tls_model("initial-exec")));
@@ -74,7 +76,11 @@ HIDDEN void heap_check_magazines(void);
 /* The thread is about to end: flush, give the heap up, and go on without one. */
 HIDDEN void heap_close(void);
 
-/* In a forked child: takes over what the threads that are gone held. */
+/* Notes which process this is: at start, and by heap_adopt_after_fork. */
+HIDDEN void heap_note_process(void);
+
+/* In a forked child: takes over what the threads that are gone held. Their magazines may have been copied in the middle of
+ * a change, so each block is asked for in the page map and its pool first. */
 HIDDEN void heap_adopt_after_fork(void);
 
 /* True when the block waits in a magazine of the class; other threads' are read without their leave, so

@@ -1,8 +1,8 @@
 /* For what: large.h. No locks: a cache entry is one word, taken by compare-and-swap.
  *
  * An owner word is size in bytes (a multiple of 64 KiB) | pages at the end that the program did not ask for. Those are not
- * counted as live: nobody touches them. A second word array keeps mappings that could not be unmapped
- * (too many holes in the address space, or the kernel refused): released, and reused like cached ones.
+ * counted as live: nobody touches them. Mappings that could not be unmapped (too many holes in the address space, or the kernel
+ * refused) are parked: released, and kept for reuse in stacks by size, as many as there are.
  */
 #include "large.h"
 
@@ -13,20 +13,17 @@
 #include "pagemap.h"
 #include "report.h"
 
-enum { CACHE_ENTRIES = 64, PARKED_ENTRIES = 1024, ENTRY_BASE_BITS = 31 };
+enum { CACHE_ENTRIES = 64, ENTRY_BASE_BITS = 31, PARKED_STACKS = 35 * 8 };
 
 /* base / 64 KiB in the low 31 bits, size / 64 KiB above. 0 = nothing. */
-struct store {
-    word *entry;
-    _Atomic(uint64_t) *stamp; /* order of arrival; NULL where nobody asks for the oldest */
-    uint32_t entries;
-};
-static word cache_entry[CACHE_ENTRIES], parked_entry[PARKED_ENTRIES];
-static _Atomic(uint64_t) cache_stamp[CACHE_ENTRIES], cache_clock;
-static const struct store cache = {cache_entry, cache_stamp, CACHE_ENTRIES};
-static const struct store parked = {parked_entry, NULL, PARKED_ENTRIES};
-static _Atomic(int64_t) parked_count;
+static word cache_entry[CACHE_ENTRIES];
+static _Atomic(uint64_t) cache_stamp[CACHE_ENTRIES], cache_clock; /* order of arrival */
 static _Atomic(uintptr_t) map_hint;
+
+/* Parked ranges: a stack for each size class, linked through their first owner words (base of the next); the second holds the size.
+ * A head is base / 64 KiB | a count of changes above, so that a stale head is noticed. */
+static word parked[PARKED_STACKS];
+static _Atomic(int64_t) parked_count;
 
 static uint64_t entry_make(uintptr_t base, size_t bytes) {
     return base >> OWNER_SHIFT | (uint64_t)(bytes >> OWNER_SHIFT) << ENTRY_BASE_BITS;
@@ -34,29 +31,29 @@ static uint64_t entry_make(uintptr_t base, size_t bytes) {
 static uintptr_t entry_base(uint64_t e) { return (uintptr_t)(e & ((1ull << ENTRY_BASE_BITS) - 1)) << OWNER_SHIFT; }
 static size_t entry_bytes(uint64_t e) { return (size_t)(e >> ENTRY_BASE_BITS) << OWNER_SHIFT; }
 
-static bool store_put(const struct store *s, uint64_t e) {
-    for (uint32_t i = 0; i < s->entries; i++) {
+static bool cache_store(uint64_t e) {
+    for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
         uint64_t none = 0;
-        if (relaxed_load(&s->entry[i]) || !atomic_compare_exchange_strong(&s->entry[i], &none, e)) continue;
-        if (s->stamp) relaxed_store(&s->stamp[i], atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed));
+        if (relaxed_load(&cache_entry[i]) || !atomic_compare_exchange_strong(&cache_entry[i], &none, e)) continue;
+        relaxed_store(&cache_stamp[i], atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed));
         return true;
     }
     return false;
 }
 
 /* The smallest entry that has `bytes` at a multiple of `alignment`; 0 = none. */
-static uint64_t store_take_fitting(const struct store *s, size_t bytes, size_t alignment) {
+static uint64_t cache_take_fitting(size_t bytes, size_t alignment) {
     for (;;) {
         uint64_t best = 0;
         uint32_t at = 0;
-        for (uint32_t i = 0; i < s->entries; i++) {
-            uint64_t e = relaxed_load(&s->entry[i]);
+        for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
+            uint64_t e = relaxed_load(&cache_entry[i]);
             if (!e || entry_bytes(e) < bytes || entry_base(e) & (alignment - 1)) continue;
             if (best && entry_bytes(e) >= entry_bytes(best)) continue;
             best = e;
             at = i;
         }
-        if (!best || atomic_compare_exchange_strong(&s->entry[at], &best, 0)) return best;
+        if (!best || atomic_compare_exchange_strong(&cache_entry[at], &best, 0)) return best;
     }
 }
 
@@ -83,6 +80,54 @@ static uint64_t cache_take_oldest(void) {
         }
         if (!best || atomic_compare_exchange_strong(&cache_entry[at], &best, 0)) return best;
     }
+}
+
+/* ---- parked ranges ---- */
+
+/* Eight classes for each doubling: the class a size belongs to, rounded down. */
+static unsigned parked_class(size_t granules) {
+    unsigned e = highest_bit(granules);
+    unsigned step = e < 3 ? (unsigned)(granules << (3 - e)) & 7 : (unsigned)(granules >> (e - 3)) & 7;
+    return e * 8 + step;
+}
+
+static void parked_put(uintptr_t base, size_t bytes) {
+    word *head = &parked[parked_class(bytes >> OWNER_SHIFT)];
+    uint64_t old = atomic_load(head), new;
+    atomic_store(pagemap_owner(base + OWNER_BYTES), bytes);
+    do {
+        atomic_store(pagemap_owner(base), entry_base(old));
+        new = base >> OWNER_SHIFT | ((old >> ENTRY_BASE_BITS) + 1) << ENTRY_BASE_BITS;
+    } while (!atomic_compare_exchange_weak(head, &old, new));
+    count_add(&parked_count, 1);
+}
+
+static uintptr_t parked_pop(word *head) {
+    uint64_t old = atomic_load(head), new;
+    do {
+        if (!entry_base(old)) return 0;
+        uintptr_t next = atomic_load(pagemap_owner(entry_base(old)));
+        new = next >> OWNER_SHIFT | ((old >> ENTRY_BASE_BITS) + 1) << ENTRY_BASE_BITS;
+    } while (!atomic_compare_exchange_weak(head, &old, new));
+    count_add(&parked_count, -1);
+    return entry_base(old);
+}
+
+/* A range of at least *bytes and less than twice that, whole; 0 = none. *bytes becomes its size. */
+static uintptr_t parked_take(size_t *bytes, size_t alignment) {
+    if (!relaxed_load(&parked_count) || alignment > OWNER_BYTES) return 0;
+    unsigned class = parked_class(*bytes >> OWNER_SHIFT);
+    for (unsigned c = class; c <= class + 8 && c < PARKED_STACKS; c++) {
+        uintptr_t base = parked_pop(&parked[c]);
+        if (!base) continue;
+        size_t has = atomic_load(pagemap_owner(base + OWNER_BYTES));
+        if (has >= *bytes) {
+            *bytes = has;
+            return base;
+        }
+        parked_put(base, has); /* its class holds smaller ones, too */
+    }
+    return 0;
 }
 
 /* ---- mapping ---- */
@@ -117,7 +162,7 @@ static void unmap_buffer(uintptr_t base, size_t bytes) {
     }
     os_release(base, bytes);
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
-    if (store_put(&parked, entry_make(base, bytes))) count_add(&parked_count, 1);
+    parked_put(base, bytes);
 }
 
 static void count_open(int64_t fresh, int64_t reused) {
@@ -163,26 +208,17 @@ static void cache_put(uintptr_t base, size_t bytes) {
         if (entry_base(e) < base) base = entry_base(e);
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
     heap_current->is_dirty = true;
-    if (store_put(&cache, entry_make(base, bytes))) return;
+    if (cache_store(entry_make(base, bytes))) return;
     count_add(&counters.cached_pages, -(int64_t)(bytes >> PAGE_SHIFT));
     unmap_counted(base, bytes);
 }
 
 /* A range of `bytes` out of the cache, the rest of its entry put back; 0 = none fits. */
 static uintptr_t cache_take(size_t bytes, size_t alignment) {
-    uint64_t e = relaxed_load(&counters.cached_pages) ? store_take_fitting(&cache, bytes, alignment) : 0;
+    uint64_t e = relaxed_load(&counters.cached_pages) ? cache_take_fitting(bytes, alignment) : 0;
     if (!e) return 0;
     count_add(&counters.cached_pages, -(int64_t)(entry_bytes(e) >> PAGE_SHIFT));
     if (entry_bytes(e) > bytes) cache_put(entry_base(e) + bytes, entry_bytes(e) - bytes);
-    return entry_base(e);
-}
-
-/* The same of what could not be unmapped, which is kept whole. */
-static uintptr_t parked_take(size_t *bytes, size_t alignment) {
-    uint64_t e = relaxed_load(&parked_count) ? store_take_fitting(&parked, *bytes, alignment) : 0;
-    if (!e) return 0;
-    count_add(&parked_count, -1);
-    *bytes = entry_bytes(e);
     return entry_base(e);
 }
 
@@ -214,7 +250,7 @@ void large_free(void *p) {
         cache_put(base, bytes);
     else
         unmap_counted(base, bytes);
-    budget_enforce(); /* also because the allowance fell with the live pages */
+    budget_enforce(RELEASE_PAGES_FIRST); /* also because the allowance fell with the live pages */
 }
 
 size_t large_usable_bytes(const void *p) {
@@ -233,6 +269,7 @@ static bool resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) 
     if (new_bytes == old_bytes) return true;
     if (!pagemap_reserve(base, new_bytes) || pagemap_class(base + old_bytes) != CLASS_NONE) return false;
     if (!os_resize_in_place(base, old_bytes, new_bytes)) return false;
+    address_range_added(base + old_bytes, new_bytes - old_bytes);
     count_add(&counters.large_mapped_bytes, (int64_t)(new_bytes - old_bytes));
     return true;
 }
@@ -240,7 +277,8 @@ static bool resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) 
 static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes) {
     uintptr_t to = map_buffer(new_bytes, OWNER_BYTES);
     if (!to) return 0;
-    pagemap_fill(base, old_bytes, CLASS_NONE); /* before: the addresses may be another mapping's at once */
+    pagemap_fill(to, new_bytes, CLASS_LARGE_BODY); /* the runs of addresses are counted by it */
+    pagemap_fill(base, old_bytes, CLASS_NONE);     /* before: the addresses may be another mapping's at once */
     if (!os_move(base, old_bytes, to, new_bytes)) {
         pagemap_fill(base, old_bytes, CLASS_LARGE_BODY);
         pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
@@ -282,7 +320,7 @@ void *large_resize(void *p, size_t bytes) {
         budget_count_live(pages - old_pages, 0);
     else
         count_add(&counters.live_pages, pages - old_pages);
-    budget_enforce();
+    budget_enforce(RELEASE_PAGES_FIRST);
     return (void *)to;
 }
 

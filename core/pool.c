@@ -304,12 +304,16 @@ struct place {
     uint64_t bit;
 };
 
-static void find_places(const struct class_info *info, uint64_t offset_mask, void *const *blocks, unsigned n, struct place *places) {
+static void find_places(unsigned class_id, void *const *blocks, unsigned n, struct place *places) {
+    const struct class_info *info = &class_table[class_id];
+    uint64_t offset_mask = pagemap.offset[class_id].mask;
     for (unsigned i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)blocks[i];
+        if (UNLIKELY(pagemap_class(address) != class_id)) report_misuse("double free", blocks[i]); /* its pool is gone */
         unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
         places[i] = (struct place){pool_of_address(address, info->tier), block / 64, 1ull << block % 64};
         __builtin_prefetch(places[i].pool, 1);
+        ((void **)address)[1] = blocks[i]; /* the second mark: it is in its pool (core.h) */
     }
 }
 
@@ -319,7 +323,7 @@ void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
     count_add(&counters.taken_bytes, -(int64_t)n * info->block_bytes);
     for (unsigned done = 0; done < n;) {
         unsigned batch = n - done < RETURN_BATCH ? n - done : RETURN_BATCH;
-        find_places(info, pagemap.offset[class_id].mask, blocks + done, batch, places);
+        find_places(class_id, blocks + done, batch, places);
         for (unsigned i = 0; i < batch;) {
             const struct place *first = &places[i];
             uint64_t bits = first->bit;

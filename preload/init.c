@@ -8,11 +8,13 @@
  * there are, so that other destructors still find magazines, and closes the heap in the last. What runs later (libc's own
  * clean-up frees) goes to the pools directly.
  *
- * fork: core has no locks, so there is nothing to prepare; the child takes over what the other threads held.
+ * fork: core has no locks to acquire; the fork gate (core/gate.h) keeps other threads out of slow paths meanwhile, and the
+ * child takes over what they held.
  */
 #include "preload.h"
 
 #include "../core/core.h"
+#include "../core/gate.h"
 #include "../trim-policy/options.h"
 #include "../trim-policy/policy.h"
 #include "sleep.h"
@@ -38,6 +40,7 @@ static void heap_opened(void) {
 }
 
 static void child_after_fork(void) {
+    gate_reset();
     policy_after_fork();
     heap_adopt_after_fork();
 }
@@ -83,7 +86,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     has_thread_key = pthread_key_create(&thread_key, thread_ends) == 0;
     heap_opened_hook = heap_opened;
     if (heap_current != &heap_none) heap_opened();
-    pthread_atfork(NULL, NULL, child_after_fork);
+    pthread_atfork(gate_close, gate_open, child_after_fork);
     if (options.help) options_print_help();
     if (options.verbose) stats_json_say_start();
     if (!options.children) leave_children_alone(envp);

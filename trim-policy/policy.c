@@ -72,7 +72,7 @@ static void tick(int64_t now_ms) {
     int64_t earned = earn_tick(&state.earn, &reading), soft = allowance_pages(&limits.soft);
     apply_earned();
     state_leave();
-    budget_release_to(earned > soft ? earned : soft);
+    budget_release_to(earned > soft ? earned : soft, RELEASE_LARGE_FIRST);
 }
 
 /* Each thread looks after its own magazines; whoever comes first in an interval looks after the pages. */
@@ -136,7 +136,7 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait_ms) {
     if (!may) return SLEEP_LATER;
     heap_current->is_dirty = false;
     heap_flush(false);
-    budget_release_to(earned > soft ? earned : soft);
+    budget_release_to(earned > soft ? earned : soft, RELEASE_LARGE_FIRST);
     return SLEEP_DONE;
 }
 

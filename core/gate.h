@@ -1,0 +1,50 @@
+/* The fork gate: a child should not be made while another thread is in the middle of a slow path.
+ *
+ * A fork copies page after page, so what a thread changes meanwhile arrives in the child torn: a pool that is listed by its descriptor and
+ * offered as free by its arena. Therefore slow paths pass a gate; fork closes it, waits until nobody is inside, and opens it again in parent and child. Nobody waits
+ * for ever: fork may need a lock of libc's that is held by a thread which waits here, so whoever has waited GATE_WAIT_MS goes on.
+ * Magazines change outside of the gate; a child distrusts those of other threads (heap_adopt_after_fork).
+ */
+#ifndef LOWTIDE_CORE_GATE_H
+#define LOWTIDE_CORE_GATE_H
+
+#include "heap.h"
+
+enum { GATE_WAIT_MS = 250 };
+
+/* The thread that forks, as a nonzero number; 0 = open. */
+extern HIDDEN _Atomic(uintptr_t) gate_owner;
+
+/* Threads without a heap that are inside. */
+extern HIDDEN _Atomic(int64_t) gate_others;
+
+HIDDEN void gate_wait(struct heap *heap);
+
+/* Enters; returns what gate_leave needs. May be nested, also by what the kernel's door calls. */
+static inline struct heap *gate_enter(void) {
+    struct heap *heap = heap_current;
+    if (is_single_threaded()) return NULL;
+    if (heap == &heap_none || heap == &heap_gone) {
+        atomic_fetch_add(&gate_others, 1);
+        return &heap_none;
+    }
+    uint32_t depth = relaxed_load(&heap->gate_depth);
+    atomic_store(&heap->gate_depth, depth + 1);
+    if (UNLIKELY(atomic_load(&gate_owner)) && depth == 0) gate_wait(heap);
+    return heap;
+}
+
+static inline void gate_leave(struct heap *heap) {
+    if (!heap) return;
+    if (heap == &heap_none)
+        atomic_fetch_sub(&gate_others, 1);
+    else
+        atomic_store_explicit(&heap->gate_depth, relaxed_load(&heap->gate_depth) - 1, memory_order_release);
+}
+
+/* Before fork and after it in the parent. In the child: gate_reset. */
+HIDDEN void gate_close(void);
+HIDDEN void gate_open(void);
+HIDDEN void gate_reset(void);
+
+#endif

@@ -1,0 +1,196 @@
+"""Misuse of the allocator, seen from outside: each mistake must end in one line on stderr and SIGABRT, each look-alike
+must not, each bad option must be said once. One line a case; exit code 1 when one failed.
+
+usage: faults.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload]
+
+--without-preload runs the same without the library; nearly every case must then fail, which shows that the cases can.
+"""
+import argparse
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+LINE = re.compile(r"^lowtide: (.*): pointer (0x[0-9a-f]+) \(pid [0-9]+\)$")
+
+SMALL = [24, 100, 512]
+SLAB = [600, 3000, 20000, 100000]
+OWN = [200000, 5 << 20]
+SIZES = SMALL + SLAB + OWN
+
+DOUBLE, INVALID, INTERIOR = "double free", "invalid free", "free of an interior pointer"
+WRITTEN = "double free or write after free"
+IN_REALLOC, IN_USABLE = "invalid pointer in realloc", "invalid pointer in malloc_usable_size"
+# A block whose address space is gone is no longer known as lowtide's: either word is true of it.
+GONE = (DOUBLE, INVALID)
+
+NEVER_GIVEN = ["stack", "static", "text", "wild", "low", "odd", "noncanonical", "kernel", "last", "minus-one",
+               "mapped", "unreadable", "environment"]
+INSIDE = ["interior", "plus-one", "plus-eight", "middle", "end"]
+
+
+# A second free of the block freed last is told at once. Other double frees are told when the block would be handed out again,
+# when it reaches its pool, or at exit: it is never in two hands.
+AT_ONCE = {"double", "double-cfree", "double-realloc-zero", "double-after-reuse", "double-aligned"}
+
+
+def double_cases():
+    kinds = ["double", "double-later", "double-between", "double-after-reuse", "double-thread", "double-after-thread",
+             "double-realloc", "double-realloc-zero", "double-aligned", "double-cfree", "double-child"]
+    for kind in kinds:
+        for size in SIZES if kind != "double-after-reuse" else SMALL + SLAB:
+            yield kind, size, GONE if size in OWN else (DOUBLE,)
+    for size in SIZES:
+        yield "double-trimmed", size, GONE
+        yield "double-trimmed-neighbour", size, GONE if size in OWN else (DOUBLE,)
+    for size in SMALL + SLAB:
+        yield "double-overwritten", size, (DOUBLE, WRITTEN)
+
+
+def pointer_cases():
+    for name in NEVER_GIVEN:
+        yield "free-" + name, 100, (INVALID,)
+        yield "realloc-" + name, 100, (IN_REALLOC,)
+        yield "realloc0-" + name, 100, (IN_REALLOC,)
+        yield "usable-" + name, 100, (IN_USABLE,)
+    for size in SIZES:
+        for name in INSIDE + (["next-page"] if size >= 20000 else []):
+            yield "free-" + name, size, (INTERIOR,)
+            yield "realloc-" + name, size, (IN_REALLOC,)
+            yield "usable-" + name, size, (IN_USABLE,)
+        # To resize a freed block is to free it twice; either word is true.
+        yield "realloc-freed", size, (IN_REALLOC, DOUBLE)
+        yield "realloc0-freed", size, (IN_REALLOC, DOUBLE)
+        yield "realloc-trimmed", size, (IN_REALLOC, DOUBLE)
+        yield "usable-trimmed", size, (IN_USABLE,)
+        yield "free-sized", size, ("sized free with a wrong size",)
+        yield "free-aligned-sized", size, ("sized free with a wrong alignment",)
+
+
+def no_core_files():
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Runner:
+    def __init__(self, options):
+        self.options = options
+
+    def run(self, program, *arguments, **variables):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOWTIDE_", "LD_"))}
+        environment.update(variables)
+        if not self.options.without_preload:
+            environment["LD_PRELOAD"] = self.options.library
+        command = [os.path.join(self.options.programs, program)] if "/" not in program else [program]
+        return subprocess.run(command + [str(a) for a in arguments], env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, text=True,
+                              errors="replace", preexec_fn=no_core_files)
+
+    def misuse(self, kind, size, words, **variables):
+        """What is wrong with how the mistake ended; None when all is well."""
+        done = self.run("misuse", kind, size, **variables)
+        if done.returncode != -signal.SIGABRT and kind != "double-child":
+            return f"ended with {done.returncode}, said {done.stdout.split()} {done.stderr.strip()!r}"
+        lines = done.stderr.splitlines()
+        match = LINE.match(lines[0]) if len(lines) == 1 else None
+        if not match:
+            return f"stderr is {done.stderr!r}"
+        pointer = re.search("at (0x[0-9a-f]+)", done.stdout)
+        if not pointer or match.group(2) != pointer.group(1):
+            return f"the line names {match.group(2)}, the pointer was {done.stdout.strip()!r}"
+        if match.group(1) not in words:
+            return f"the line says {match.group(1)!r}, not {' or '.join(words)!r}"
+        if "survived" in done.stdout and (kind in AT_ONCE or not kind.startswith("double")):
+            return "was told too late"
+        return None
+
+    def closed_stderr(self, kind, size):
+        done = self.run("misuse", kind, size, "closed")
+        return None if done.returncode == -signal.SIGABRT else f"ended with {done.returncode}"
+
+    def lookalike(self, *arguments, **variables):
+        done = self.run("lookalike", *arguments, **variables)
+        if done.returncode or done.stdout != "ok\n" or done.stderr:
+            return f"ended with {done.returncode}: {done.stdout!r} {done.stderr!r}"
+        return None
+
+    def bad_option(self, variable, value, used):
+        """One line with variable, value and what is used; the program goes on as if nothing was set."""
+        done = self.run("/bin/echo", "went on", **{variable: value})
+        lines = done.stderr.splitlines()
+        if done.returncode or done.stdout != "went on\n":
+            return f"the program ended with {done.returncode}, printed {done.stdout!r}"
+        if len(lines) != 1 or not lines[0].startswith("lowtide: "):
+            return f"stderr is {done.stderr!r}"
+        shown = value[:64].rstrip("\n")
+        missing = [text for text in (variable, shown, f"using {used}") if text not in lines[0]]
+        return f"the line {lines[0]!r} lacks {missing}" if missing else None
+
+    def silent_option(self, variable, value):
+        done = self.run("/bin/echo", "went on", **{variable: value})
+        return None if (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "") else f"{done!r}"
+
+
+def read_options():
+    """(variable, words, default) of each choice and the variables that take numbers, from the table that declares them."""
+    table = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../trim-policy/options.def")
+    with open(table) as f:
+        text = f.read()
+    choices = re.findall(r'^CHOICE\(\w+, "(\w+)", "([^"]*)", "([^"]*)"', text, re.M)
+    return choices, re.findall(r'^(?:SIZE|NUMBER)\(\w+, "(\w+)"', text, re.M)
+
+
+def all_cases(runner):
+    for kind, size, words in list(double_cases()) + list(pointer_cases()):
+        yield f"{kind} {size}", lambda k=kind, s=size, w=words: runner.misuse(k, s, w)
+    for kind in ("double", "free-wild", "free-interior", "realloc-wild", "free-noncanonical"):
+        yield f"{kind} with stderr closed", lambda k=kind: runner.closed_stderr(k, 100)
+    for kind, word in (("double-trimmed-neighbour", (DOUBLE,)), ("free-wild", (INVALID,)), ("free-interior", (INTERIOR,))):
+        yield f"{kind} with LOWTIDE_CHECK=0", lambda k=kind, w=word: runner.misuse(k, 3000, w, LOWTIDE_CHECK="0")
+    library = os.path.join(runner.options.programs, "library.so")
+    for arguments in (["marks"], ["null"], ["errno"], ["foreign", library], ["space", library]):
+        yield f"lookalike {arguments[0]}", lambda a=arguments: runner.lookalike(*a)
+    yield "lookalike marks with LOWTIDE_CHECK=0", lambda: runner.lookalike("marks", LOWTIDE_CHECK="0")
+    yield "lookalike errno with LOWTIDE_RETURN=free", lambda: runner.lookalike("errno", LOWTIDE_RETURN="free")
+    choices, numbers = read_options()
+    for variable in numbers:
+        for value in ("seven", "-5", "12q", "9" * 40, "1 2", "0x"):
+            yield f"{variable}={value[:8]!r} is refused", lambda a=(variable, value, ""): runner.bad_option(*a)
+    for variable, words, default in choices:
+        for value in ("7x", "", "-1", words, "a b", "x" * 300, "%s%n"):
+            yield f"{variable}={value[:8]!r} is refused", lambda a=(variable, value, default): runner.bad_option(*a)
+        yield f"{variable}={default} is silent", lambda a=(variable, default): runner.silent_option(*a)
+    yield "an unknown LOWTIDE_X=1 is no reason to stop", lambda: runner.silent_option("LOWTIDE_", "1")
+
+
+def judge(case):
+    name, check = case
+    try:
+        return name, check()
+    except subprocess.TimeoutExpired:
+        return name, "did not end within 60 s"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--library", required=True, type=os.path.abspath)
+    parser.add_argument("--programs", required=True, type=os.path.abspath)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--without-preload", action="store_true")
+    options = parser.parse_args()
+    if not os.path.exists(options.library):
+        sys.exit(f"faults.py: no library at {options.library}")
+    cases = [case for case in all_cases(Runner(options)) if options.only in case[0]]
+    failed = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, problem in pool.map(judge, cases):
+            print(f"FAIL {name}: {problem}" if problem else f"ok   {name}", flush=True)
+            failed += bool(problem)
+    print(f"faults: {len(cases) - failed} passed, {failed} failed")
+    sys.exit(1 if failed or not cases else 0)
+
+
+if __name__ == "__main__":
+    main()

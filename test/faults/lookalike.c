@@ -1,0 +1,210 @@
+/* What looks like a mistake and is none; must end with exit code 0 and print "ok".
+ *
+ *   lookalike marks      live data that equals what the allocator leaves in freed blocks
+ *   lookalike null       free(NULL) and its kin
+ *   lookalike errno      errno is the same after every kind of free, in every tier
+ *   lookalike foreign F  pointers of libc's own allocator, by way of library F opened with RTLD_DEEPBIND
+ *   lookalike space F    library F in a namespace of its own works beside us
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(x) ((x) ? (void)0 : fail(#x, __LINE__))
+static void fail(const char *what, int line) {
+    fprintf(stderr, "lookalike.c:%d: %s\n", line, what);
+    exit(1);
+}
+
+static const size_t sizes[] = {1, 16, 24, 100, 512, 600, 3000, 20000, 100000, 200000, 5u << 20};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+static void (*free_sized_)(void *, size_t);
+static void (*free_aligned_sized_)(void *, size_t, size_t);
+static void (*cfree_)(void *);
+
+static void find_calls(void) {
+    *(void **)&free_sized_ = dlsym(RTLD_DEFAULT, "free_sized");
+    *(void **)&free_aligned_sized_ = dlsym(RTLD_DEFAULT, "free_aligned_sized");
+    *(void **)&cfree_ = dlsym(RTLD_DEFAULT, "cfree");
+}
+
+/* ---- marks ---- */
+
+enum { WORDS = 2 };
+
+/* What a freed block of the size holds, read after the free as a buggy program would; only of sizes whose page stays mapped. */
+static void read_mark(size_t bytes, uintptr_t mark[WORDS]) {
+    volatile uintptr_t *neighbour = malloc(bytes), *p = malloc(bytes);
+    free((void *)p);
+    for (int i = 0; i < WORDS; i++) mark[i] = p[i];
+    free((void *)neighbour);
+}
+
+enum { BLOCKS = 400 };
+
+static void use_marked(size_t bytes, const uintptr_t mark[WORDS]) {
+    static void *block[BLOCKS];
+    int n = bytes > 20000 ? 8 : BLOCKS;
+    for (int i = 0; i < n; i++) {
+        block[i] = malloc(bytes < sizeof(uintptr_t) * WORDS ? sizeof(uintptr_t) * WORDS : bytes);
+        memcpy(block[i], mark, sizeof(uintptr_t) * WORDS);
+    }
+    for (int i = 0; i < n; i++) CHECK(malloc_usable_size(block[i]) >= bytes);
+    for (int i = 0; i < n; i += 3) CHECK(block[i] = realloc(block[i], bytes + 40));
+    for (int i = 0; i < n; i += 3) CHECK(!memcmp(block[i], mark, sizeof(uintptr_t) * WORDS));
+    for (int i = 0; i < n; i++) free(block[i]);
+}
+
+static void *use_all_marked(void *mark) {
+    for (int i = 0; i < SIZES; i++) use_marked(sizes[i], mark);
+    return NULL;
+}
+
+/* The block was marked by one thread's free and is freed with the same content by another. */
+static void test_marks(void) {
+    uintptr_t mark[WORDS];
+    pthread_t thread;
+    for (int i = 1; i < SIZES - 3; i++) {
+        read_mark(sizes[i], mark);
+        use_all_marked(mark);
+        CHECK(!pthread_create(&thread, NULL, use_all_marked, mark));
+        pthread_join(thread, NULL);
+    }
+    for (unsigned value = 0; value < 256; value++) {
+        memset(mark, (int)value, sizeof mark);
+        use_marked(100, mark);
+        use_marked(3000, mark);
+    }
+}
+
+/* ---- NULL and errno ---- */
+
+static void test_null(void) {
+    free(NULL);
+    if (cfree_) cfree_(NULL);
+    if (free_sized_) free_sized_(NULL, 100);
+    if (free_aligned_sized_) free_aligned_sized_(NULL, 64, 100);
+    CHECK(malloc_usable_size(NULL) == 0);
+    void *p = realloc(NULL, 0);
+    CHECK(p);
+    free(p);
+}
+
+static void free_in_way(int way, void *p, size_t bytes) {
+    if (way == 0 || (way == 1 && !cfree_) || (way >= 2 && !free_sized_)) free(p);
+    else if (way == 1) cfree_(p);
+    else if (way == 2) free_sized_(p, bytes);
+    else free_aligned_sized_(p, 16, bytes);
+}
+
+static void test_errno(void) {
+    static void *block[BLOCKS];
+    for (int s = 0; s < SIZES; s++)
+        for (int way = 0; way < 4; way++) {
+            int n = sizes[s] > 1u << 20 ? 8 : BLOCKS;
+            for (int i = 0; i < n; i++) CHECK(block[i] = malloc(sizes[s]));
+            for (int i = 0; i < n; i++) {
+                errno = 4000 + i;
+                free_in_way(way, block[i], sizes[s]);
+                CHECK(errno == 4000 + i);
+            }
+            errno = 77;
+            malloc_trim(0);
+            CHECK(errno == 77);
+        }
+    errno = 78;
+    free(NULL);
+    CHECK(errno == 78);
+}
+
+/* ---- libc's own ---- */
+
+struct library {
+    void *(*take)(size_t);
+    void *(*take_zero)(size_t);
+    void *(*take_aligned)(size_t, size_t);
+    void (*give)(void *);
+    char *(*copy)(const char *);
+};
+
+static struct library open_library(void *handle) {
+    struct library l;
+    if (!handle) fail(dlerror(), __LINE__);
+    *(void **)&l.take = dlsym(handle, "library_take");
+    *(void **)&l.take_zero = dlsym(handle, "library_take_zero");
+    *(void **)&l.take_aligned = dlsym(handle, "library_take_aligned");
+    *(void **)&l.give = dlsym(handle, "library_give");
+    *(void **)&l.copy = dlsym(handle, "library_copy");
+    CHECK(l.take && l.take_zero && l.take_aligned && l.give && l.copy);
+    return l;
+}
+
+static void end_of_foreign(const struct library *l, char *p, size_t bytes, int round) {
+    memset(p, round, bytes);
+    CHECK(malloc_usable_size(p) >= bytes);
+    if (round % 4 == 0) free(p);
+    if (round % 4 == 1) {
+        CHECK(p = realloc(p, bytes * 2 + 50));
+        for (size_t i = 0; i < bytes; i++) CHECK(p[i] == (char)round);
+        free(p);
+    }
+    if (round % 4 == 2) CHECK(!realloc(p, 0));
+    if (round % 4 == 3) l->give(p);
+}
+
+static void *use_foreign(void *library) {
+    const struct library *l = library;
+    for (int round = 0; round < 40; round++)
+        for (int s = 0; s < SIZES - 1; s++) {
+            char *a = l->take(sizes[s]), *b = l->take_zero(sizes[s]), *c = l->take_aligned(64, sizes[s]);
+            CHECK(a && b && c);
+            end_of_foreign(l, a, sizes[s], round);
+            end_of_foreign(l, b, sizes[s], round + 1);
+            errno = 55;
+            free(c);
+            CHECK(errno == 55);
+            free(l->copy("a string of libc's"));
+        }
+    return NULL;
+}
+
+/* From a second thread they come of another of libc's arenas. */
+static void test_foreign(const char *file) {
+    struct library l = open_library(dlopen(file, RTLD_NOW | RTLD_DEEPBIND));
+    pthread_t thread;
+    use_foreign(&l);
+    CHECK(!pthread_create(&thread, NULL, use_foreign, &l));
+    pthread_join(thread, NULL);
+}
+
+static void test_space(const char *file) {
+    struct library l = open_library(dlmopen(LM_ID_NEWLM, file, RTLD_NOW));
+    for (int round = 0; round < 1000; round++) {
+        void *theirs = l.take(sizes[round % SIZES]), *ours = malloc(sizes[round % SIZES]);
+        CHECK(theirs && ours && theirs != ours);
+        memset(theirs, 1, sizes[round % SIZES]);
+        memset(ours, 2, sizes[round % SIZES]);
+        l.give(theirs);
+        free(ours);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return 2;
+    find_calls();
+    if (!strcmp(argv[1], "marks")) test_marks();
+    else if (!strcmp(argv[1], "null")) test_null();
+    else if (!strcmp(argv[1], "errno")) test_errno();
+    else if (!strcmp(argv[1], "foreign") && argc > 2) test_foreign(argv[2]);
+    else if (!strcmp(argv[1], "space") && argc > 2) test_space(argv[2]);
+    else return 2;
+    puts("ok");
+    return 0;
+}

@@ -1,0 +1,22 @@
+# Programs that step into what other allocators fell into (one program a family, see their heads), and their runner.
+TRAPS_BUILD := $(BUILD)/test/traps
+TRAPS_FLAGS := -O1 -g -pthread -fno-builtin -w
+TRAPS_PROGRAMS := matrix rules forks ends locals limits calls heap bound
+TRAPS_LIBRARIES := early.so hooks.so counted.so
+
+$(TRAPS_BUILD)/%.so: test/traps/%.c
+	@mkdir -p $(@D)
+	$(CC) $(TRAPS_FLAGS) -fPIC -shared -o $@ $< -ldl
+
+$(TRAPS_BUILD)/locals: test/traps/locals.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(TRAPS_FLAGS) -o $@ $<
+
+$(TRAPS_BUILD)/%: test/traps/%.c test/traps/trap.h
+	@mkdir -p $(@D)
+	$(CC) $(TRAPS_FLAGS) -o $@ $< -ldl
+
+trap-tests: $(BUILD)/liblowtide.so $(addprefix $(TRAPS_BUILD)/,$(TRAPS_PROGRAMS) $(TRAPS_LIBRARIES)) ## what other preloaded allocators fell into
+	python3 test/traps/traps.py --library $(BUILD)/liblowtide.so --programs $(TRAPS_BUILD)
+
+.PHONY: trap-tests

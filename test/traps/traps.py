@@ -1,0 +1,348 @@
+"""What other preloaded allocators fell into, tried on this one from outside: one line a case, exit code 1 when one failed.
+
+usage: traps.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--rounds N]
+
+--without-preload runs the same without the library, to see which cases tell the difference. --rounds sets how often
+the fork cases fork (2,000 unless told).
+"""
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MIB = 1 << 20
+
+# The system's interpreter rather than a version manager's shell script in front of one.
+PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+
+# The keys of the outside contract.
+STATS_KEYS = """version pid live_bytes live_pages_bytes resident_heap_bytes retained_bytes released_bytes_total arenas_current
+arenas_peak arenas_mapped_total arenas_unmapped_total pools_in_use slabs_current slab_bytes large_current_bytes
+program_mmap_bytes refills_total spills_total magazine_blocks trims_total level min_free_bytes low_watermark_bytes
+available_bytes limit_bytes vmas_holes""".split()
+
+PYTHON_WORK = """
+import collections, json, re, sys, threading
+rows = [{'id': i, 'name': 'row %d' % i, 'values': list(range(i % 40))} for i in range(20000)]
+text = json.dumps(rows)
+assert json.loads(text) == rows
+big = [bytearray(300000) for _ in range(40)]
+del rows, big
+t = threading.Thread(target=lambda: sorted(str(i) for i in range(50000)))
+t.start(); t.join()
+print(len(text), sum(collections.Counter(re.findall('[0-9]+', text)).values()))
+"""
+PYTHON_PEAK = PYTHON_WORK + """
+print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmPeak')][0], file=sys.stderr)
+"""
+
+
+class Failed(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def limits(address_space=None):
+    """To be called in the child: no core files, and RLIMIT_AS in bytes."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if address_space:
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+
+
+class Runner:
+    def __init__(self, options):
+        self.options = options
+        self.scratch = tempfile.mkdtemp(prefix="lowtide-traps.")
+
+    def path(self, name):
+        return os.path.join(self.options.programs, name)
+
+    def run(self, *command, preload=None, address_space=None, timeout=100, **variables):
+        """Runs a program of ours (or an absolute path) with the library and what else is to be preloaded."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOWTIDE_", "LD_", "PYTHON"))}
+        environment.update(variables)
+        libraries = preload or [self.options.library]
+        if self.options.without_preload:
+            libraries = [l for l in libraries if l != self.options.library]
+        if libraries:
+            environment["LD_PRELOAD"] = " ".join(libraries)
+        command = [c if i or "/" in c else self.path(c) for i, c in enumerate(str(c) for c in command)]
+        return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=timeout, text=True, errors="replace",
+                              preexec_fn=lambda: limits(address_space))
+
+    def well(self, *command, quiet=True, **how):
+        """Runs it, and it must end well: exit code 0, and silence on stderr. Returns what it printed."""
+        done = self.run(*command, **how)
+        said = (done.stdout[-300:] + done.stderr[-500:]).strip()
+        check(done.returncode == 0, f"ended with {done.returncode}: {said}")
+        check(not quiet or not done.stderr, f"said {done.stderr[:300]!r}")
+        return done
+
+    def ours(self, *command, **how):
+        """A program of ours, which says ok in the end. What it printed before is worth telling."""
+        done = self.well(*command, **how)
+        check(done.stdout.endswith("ok\n"), f"printed {done.stdout[-300:]!r}")
+        return "; ".join(done.stdout.splitlines()[:-1])
+
+    # ---- the library as a file ----
+
+    def readelf(self, *arguments):
+        check(shutil.which("readelf"), "not installed: readelf")
+        return subprocess.run(["readelf", "-W", *arguments, self.options.library], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def static_tls(self):
+        sizes = [int(line.split()[5], 16) for line in self.readelf("-l").splitlines() if line.split()[:1] == ["TLS"]]
+        check(len(sizes) == 1 and sizes[0] <= 64, f"PT_TLS segments of {sizes} bytes")
+        return f"{sizes[0]} bytes"
+
+    def undefined_symbols(self):
+        with open(os.path.join(HERE, "undefined.txt")) as f:
+            allowed = {word for line in f if not line.startswith("#") for word in line.split()}
+        rows = [line.split() for line in self.readelf("--dyn-syms").splitlines()]
+        names = {row[7].split("@")[0] for row in rows if len(row) > 7 and row[6] == "UND"}
+        check("__tls_get_addr" not in names, "asks for __tls_get_addr: a TLS access is not initial-exec")
+        check(names <= allowed, f"not on the allow-list: {sorted(names - allowed)}")
+        return f"{len(names)} names"
+
+    def bound_now(self):
+        dynamic = self.readelf("-d")
+        check("BIND_NOW" in dynamic and "TEXTREL" not in dynamic, "not bound at start, or text relocations")
+        needed = re.findall(r"Shared library: \[(.*)\]", dynamic)
+        check(needed == ["libc.so.6"], f"needs {needed}")
+
+    # ---- address space ----
+
+    def python_address_space(self, **variables):
+        plain = subprocess.run([PYTHON, "-c", PYTHON_PEAK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+        allowed = int(plain.stderr.split()[-1]) * 1024 * 11 // 10 + 16 * MIB
+        done = self.well(PYTHON, "-c", PYTHON_WORK, address_space=allowed, **variables)
+        check(done.stdout == plain.stdout, f"printed {done.stdout!r}, plain {plain.stdout!r}")
+        return f"{allowed // MIB} MiB allowed"
+
+    # ---- system calls ----
+
+    def strace(self, what, *command, preload=None):
+        """Runs under strace; returns the program's output and the trace's lines."""
+        check(shutil.which("strace"), "not installed: strace")
+        trace = os.path.join(self.scratch, "trace-" + "-".join(command))
+        libraries = preload or [self.options.library]
+        if self.options.without_preload:
+            libraries = [l for l in libraries if l != self.options.library]
+        done = subprocess.run(["strace", "-f", "-e", "trace=" + what, "-E", "LD_PRELOAD=" + " ".join(libraries), "-o", trace,
+                               self.path(command[0]), *command[1:]],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+        check(done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
+        with open(trace, errors="replace") as f:
+            return done.stdout, f.read().splitlines()
+
+    def edge_calls(self, how):
+        _, lines = self.strace("munmap,madvise", "heap", how)
+        calls = sum(1 for line in lines if re.search(r"\b(munmap|madvise)\(", line))
+        check(calls < 1000, f"{calls} munmap and madvise calls")
+        return f"{calls} calls"
+
+    def releases_seen(self):
+        printed, lines = self.strace("munmap,madvise,mremap", "heap", "released", preload=[self.options.library, self.path("counted.so")])
+        counted = re.search(r"counted (\d+) munmap (\d+) madvise (\d+) mremap", printed)
+        check(counted, f"printed {printed!r}")
+        begin = next(i for i, line in enumerate(lines) if "munmap(0x111000, 0)" in line)
+        end = next(i for i, line in enumerate(lines) if "munmap(0x222000, 0)" in line)
+        traced = tuple(sum(1 for line in lines[begin + 1:end] if re.search(rf"\b{name}\(", line)) for name in ("munmap", "madvise", "mremap"))
+        check(tuple(map(int, counted.groups())) == traced, f"the library saw {counted.groups()} of {traced} munmap, madvise, mremap calls")
+        return "%d munmap, %d madvise, %d mremap" % traced
+
+    # ---- statistics ----
+
+    def read_stats(self, text):
+        lines = text.splitlines()
+        check(len(lines) == 1, f"not one line: {text[:300]!r}")
+        s = json.loads(lines[0])
+        missing = [key for key in STATS_KEYS if key not in s]
+        check(not missing, f"lacks {missing}")
+        wrong = [k for k, v in s.items() if k not in ("version", "python") and not (isinstance(v, int) and v >= 0)]
+        check(not wrong, f"no numbers, or negative: { {k: s[k] for k in wrong} }")
+        sums = {"resident_heap_bytes": ("live_bytes", "free_in_live_bytes", "retained_bytes", "metadata_bytes"),
+                "live_pages_bytes": ("live_bytes", "free_in_live_bytes"),
+                "mapped_bytes": ("resident_heap_bytes", "nonresident_bytes")}
+        for key, parts in sums.items():
+            check(s[key] == sum(s[p] for p in parts), f"{key} {s[key]} is not the sum of {[(p, s[p]) for p in parts]}")
+        return s
+
+    def stats_of_c(self):
+        done = self.well("heap", "stats", quiet=False, LOWTIDE_STATS="1")
+        s = self.read_stats(done.stderr)
+        held, anonymous = map(int, re.search(r"held (\d+) anonymous (\d+)", done.stdout).groups())
+        check(held <= s["live_bytes"] <= held * 1.25 + MIB, f"held {held}, live_bytes {s['live_bytes']}")
+        # The rest of the anonymous memory: stack, data of program and libraries.
+        check(-2 * MIB <= s["resident_heap_bytes"] - anonymous <= MIB / 4, f"resident_heap_bytes {s['resident_heap_bytes']}, anonymous {anonymous}")
+        return f"{anonymous - s['resident_heap_bytes']} bytes of {anonymous} anonymous are not the heap's"
+
+    def stats_of_threads(self):
+        for _ in range(10):
+            self.read_stats(self.well("heap", "stats", "threads", quiet=False, LOWTIDE_STATS="1").stderr)
+
+    def stats_of_fork(self):
+        pattern = os.path.join(self.scratch, "fork.%e.%p.json")
+        done = self.well("heap", "stats", "fork", LOWTIDE_STATS=pattern)
+        child = int(re.search(r"child (\d+)", done.stdout).group(1))
+        files = sorted(f for f in os.listdir(self.scratch) if f.startswith("fork.heap."))
+        check(len(files) == 2 and f"fork.heap.{child}.json" in files, f"files {files}, child {child}")
+        for name in files:
+            with open(os.path.join(self.scratch, name)) as f:
+                s = self.read_stats(f.read())
+            check(s["pid"] == int(name.split(".")[2]), f"{name} has pid {s['pid']}")
+
+    def stats_of_python(self):
+        pattern = os.path.join(self.scratch, "python.%p.json")
+        self.well(PYTHON, "-c", PYTHON_WORK, LOWTIDE_STATS=pattern)
+        files = [f for f in os.listdir(self.scratch) if f.startswith("python.")]
+        check(len(files) == 1, f"files {files}")
+        with open(os.path.join(self.scratch, files[0])) as f:
+            s = self.read_stats(f.read())
+        check(s["python"] == "malloc", f"python: {s['python']}")
+
+    def stats_nowhere(self):
+        done = self.well("/bin/true", quiet=False, LOWTIDE_STATS="/nonexistent/file")
+        first, _, rest = done.stderr.partition("\n")
+        check(first.startswith("lowtide: ") and "/nonexistent/file" in first, f"said {first!r}")
+        self.read_stats(rest)
+
+    def holes_do_not_drift(self, *command):
+        done = self.well(*command, quiet=False, LOWTIDE_STATS="1")
+        mappings = int(re.search(r"(\d+) mappings in the end", done.stdout).group(1))
+        holes = self.read_stats(done.stderr)["vmas_holes"]
+        check(holes <= mappings + 20, f"believes in {holes} runs of addresses; the process has {mappings} mappings")
+
+    # ---- children ----
+
+    def children(self):
+        other = self.path("early.so")
+        for libraries, left in (([self.options.library], ""), ([self.options.library, other], other), ([other, self.options.library], other)):
+            done = self.well("heap", "stats", "exec", preload=libraries, quiet=False, LOWTIDE_CHILDREN="0", LOWTIDE_STATS="1")
+            value = re.search(r"^LD_PRELOAD=(.*)$", done.stdout, re.M)
+            check((value.group(1).strip(" :") if value else "") == left, f"children get {value and value.group(0)!r}")
+            check(not done.stderr, f"the child says {done.stderr[:200]!r}")
+        done = self.well("heap", "stats", "exec", quiet=False)
+        check("LD_PRELOAD=" + self.options.library in done.stdout, "inherited by default")
+
+    def rules(self):
+        done = self.well("rules", quiet=False)
+        check(done.stdout == "ok\n" and done.stderr.startswith("lowtide "), f"printed {done.stdout!r}, malloc_stats said {done.stderr[:200]!r}")
+
+    def python_single(self):
+        done = self.well(PYTHON, "-W", "error", "-c", "import os; print(len(os.listdir('/proc/self/task'))); p = os.fork(); p and os.wait()")
+        check(done.stdout.split()[0] == "1", f"{done.stdout} threads")
+
+
+def all_cases(r):
+    yield "static TLS of at most 64 bytes", r.static_tls
+    yield "undefined symbols are on the allow-list", r.undefined_symbols
+    yield "bound at start, needs libc alone", r.bound_now
+    yield "every allocating call with every freeing call", lambda: r.ours("matrix")
+    yield "every call on a PTHREAD_STACK_MIN stack", lambda: r.ours("matrix", "small-stack")
+    yield "refusals, overflow, zero, reports", r.rules
+    yield "C++ thread_local and static destructors", lambda: r.ours("locals")
+    for how in ("keys", "late", "atexit", "detached", "pthread-exit", "cancel", "remote"):
+        yield f"ends: {how}", lambda h=how: r.ours("ends", h)
+    yield "ends: 10,000 threads", lambda: r.ours("ends", "many", "10000")
+
+    rounds, library, early, hooks = r.options.rounds, r.options.library, r.path("early.so"), r.path("hooks.so")
+    yield f"fork {rounds} times among churning threads", lambda: r.ours("forks", "churn", rounds)
+    yield "fork with allocating handlers", lambda: r.ours("forks", "atfork", rounds // 8)
+    yield "fork handlers registered before ours", lambda: r.ours("forks", "atfork", rounds // 8, preload=[library, early])
+    yield "fork handlers registered after ours", lambda: r.ours("forks", "atfork", rounds // 8, preload=[early, library])
+    yield "fork in a forked child", lambda: r.ours("forks", "nested", rounds // 16)
+    yield "posix_spawn, vfork, system among churning threads", lambda: r.ours("forks", "spawn", rounds // 8)
+
+    for order, libraries in (("after", [library, hooks]), ("before", [hooks, library])):
+        for command in (["matrix"], ["ends", "keys"], ["forks", "churn", 50], ["limits", "regrown", 500]):
+            yield f"lazy allocating wrappers {order} us: {' '.join(map(str, command))}", lambda c=command, l=libraries: r.ours(*c, preload=l, timeout=15)
+        yield f"lazy allocating wrappers {order} us: python", lambda l=libraries: r.well(PYTHON, "-c", PYTHON_WORK, preload=l, timeout=15) and None
+
+    yield "calls of the mmap family are exact", lambda: r.ours("calls")
+    yield "all memory locked: calloc is zero", lambda: r.ours("limits", "locked")
+    yield "64 MiB of address space: ENOMEM, and on after frees", lambda: r.ours("limits", "space", address_space=64 * MIB)
+    yield "64 MiB of address space: /bin/true starts", lambda: r.well("/bin/true", address_space=64 * MIB) and None
+    yield "python in 1.1 times its address space and 16 MiB", r.python_address_space
+    yield "the same with pymalloc", lambda: r.python_address_space(LOWTIDE_PYTHON="off")
+    yield "no huge pages under the heap", lambda: r.ours("heap", "huge")
+    yield "one thread, no descriptor kept", lambda: r.ours("heap", "single")
+    yield "one thread in python, fork without a warning", r.python_single
+    for size in (262000, 140000, 100000):
+        yield f"150,000 blocks of {size}, every other freed", lambda s=size: r.ours("limits", "maps", s, 150000)
+    yield "70,000 buffers moved by realloc", lambda: r.ours("limits", "moved", 70000)
+    yield "what is believed of mappings: moved", lambda: r.holes_do_not_drift("limits", "moved", 3000)
+    yield "what is believed of mappings: regrown", lambda: r.holes_do_not_drift("limits", "regrown", 3000)
+    yield "a strict seccomp filter", lambda: r.ours("limits", "calls")
+    yield "every release goes through libc's functions", r.releases_seen
+    yield "a million pairs across an arena's edge: under 1,000 releases", lambda: r.edge_calls("edge")
+    yield "100,000 pairs of large buffers", lambda: r.edge_calls("edge-large")
+    yield "100,000 pairs of large buffers where small blocks were", lambda: r.edge_calls("edge-large-after-small")
+    yield "80,000 arenas: free stays O(1)", lambda: r.ours("heap", "many")
+
+    yield "statistics of a C program", r.stats_of_c
+    yield "statistics while threads run", r.stats_of_threads
+    yield "statistics of a forked child, %p and %e", r.stats_of_fork
+    yield "statistics of python", r.stats_of_python
+    yield "statistics that cannot be written", r.stats_nowhere
+    yield "LOWTIDE_CHILDREN=0", r.children
+    for tier in ("small", "slab", "large", "mixed"):
+        for threads in (1, 4):
+            for how in ("ramp", "churn"):
+                yield f"bound from outside: {how} of {tier}, {threads} thread{'s' * (threads > 1)}", lambda c=("bound", tier, threads, how): r.ours(*c)
+
+
+def judge(case):
+    """(name, is well, text, seconds)"""
+    name, body = case
+    started = time.monotonic()
+    try:
+        well, text = True, body()
+    except Failed as e:
+        well, text = False, str(e)
+    except subprocess.TimeoutExpired as e:
+        well, text = False, f"did not end within {e.timeout:.0f} s"
+    except Exception as e:  # a surprise in the check itself is a failure of the case, not of the run
+        well, text = False, f"{type(e).__name__}: {e}"
+    return name, well, text, time.monotonic() - started
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--library", required=True, type=os.path.abspath)
+    parser.add_argument("--programs", required=True, type=os.path.abspath)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--without-preload", action="store_true")
+    options = parser.parse_args()
+    if not os.path.exists(options.library):
+        sys.exit(f"traps.py: no library at {options.library}")
+    runner = Runner(options)
+    cases = [case for case in all_cases(runner) if options.only in case[0]]
+    failed = 0
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for name, well, text, seconds in pool.map(judge, cases):
+                print(f"{'ok  ' if well else 'FAIL'} {name}{': ' + text if text else ''} ({seconds:.1f} s)", flush=True)
+                failed += not well
+    finally:
+        shutil.rmtree(runner.scratch, ignore_errors=True)
+    print(f"traps: {len(cases) - failed} passed, {failed} failed")
+    sys.exit(1 if failed or not cases else 0)
+
+
+if __name__ == "__main__":
+    main()
