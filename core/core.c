@@ -17,7 +17,6 @@ void core_init(void) {
     os_init();
     class_init();
     pagemap_init();
-    heap_note_process();
     atomic_store(&is_ready, true);
 }
 

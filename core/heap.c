@@ -16,8 +16,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum { FIRST_CAPACITY = 7, HOOK_INTERVAL = 16 };
 
@@ -35,10 +33,7 @@ _Atomic(uint32_t) heap_count;
 void (*heap_opened_hook)(void);
 void (*heap_slow_path_hook)(void);
 
-static _Atomic(int32_t) process_id;
 static struct index closed_index; /* heaps that wait for a thread */
-
-void heap_note_process(void) { atomic_store(&process_id, getpid()); }
 
 /* ---- slots ---- */
 
@@ -69,6 +64,13 @@ size_t heap_bytes(void) {
 
 static void give_back(struct heap *heap);
 
+static void life_init(struct heap *heap) {
+    pthread_mutexattr_t robust;
+    pthread_mutexattr_init(&robust);
+    pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&heap->life, &robust);
+}
+
 static struct heap *heap_create(void) {
     struct heap *heap = (struct heap *)os_map(heap_bytes(), os_page_bytes, 0);
     if (!heap) return NULL;
@@ -81,6 +83,7 @@ static struct heap *heap_create(void) {
     memcpy(heap->magazine, heap_none.magazine, sizeof heap->magazine);
     memcpy(heap->desk, heap_none.desk, sizeof heap->desk);
     heap->id = id;
+    life_init(heap);
     count_add(&counters.metadata_bytes, (int64_t)heap_bytes());
     atomic_store(&heap_table[id], heap);
     return heap;
@@ -97,34 +100,31 @@ static struct heap *take_closed(void) {
 }
 
 /* A thread whose first allocation came in the last round of its key destructors is gone without having closed its heap. Each new
- * heap first looks at a few others, so all are found in the end. Not in a process made by a bare clone, whose threads
- * have other ids than their heaps say. */
+ * heap first looks at two others, so all are found in the end. */
 static void reap(void) {
     static _Atomic(uint32_t) next;
     uint32_t heaps = atomic_load(&heap_count);
-    if (atomic_load(&process_id) != getpid()) return;
     for (int probes = 0; probes < 2 && heaps; probes++) {
         struct heap *heap = atomic_load(&heap_table[atomic_fetch_add(&next, 1) % heaps]);
-        int32_t owner = heap ? atomic_load(&heap->owner) : 0;
-        if (!owner || syscall(SYS_tgkill, getpid(), owner, 0) == 0 || errno != ESRCH) continue;
-        if (atomic_compare_exchange_strong(&heap->owner, &owner, 0)) give_back(heap);
+        if (!heap || atomic_load(&heap->closed)) continue;
+        int result = pthread_mutex_trylock(&heap->life);
+        if (result == EOWNERDEAD) {
+            pthread_mutex_consistent(&heap->life);
+            give_back(heap);
+        } else if (!result) /* its owner is about to lock it */
+            pthread_mutex_unlock(&heap->life);
     }
-}
-
-/* The first thread's id is the process's, so that a program under a strict seccomp filter needs no call for it. */
-static void take_ownership(struct heap *heap) {
-    atomic_store(&heap->owner, is_single_threaded() ? atomic_load(&process_id) : (int32_t)syscall(SYS_gettid));
 }
 
 static struct heap *heap_open(void) {
     int saved = errno;
     struct heap *heap = take_closed();
-    if (!heap && !is_single_threaded()) {
+    if (!heap) {
         reap();
         heap = take_closed();
     }
     if (!heap) heap = heap_create();
-    if (heap) take_ownership(heap);
+    if (heap) pthread_mutex_lock(&heap->life);
     errno = saved;
     return heap;
 }
@@ -223,7 +223,7 @@ static void give_back(struct heap *heap) {
     flush(heap, false);
     count_add(&counters.heaps_open, -1);
     relaxed_store(&heap->is_asleep, false); /* the thread may have been cancelled */
-    atomic_store(&heap->owner, 0);
+    pthread_mutex_unlock(&heap->life);
     atomic_store(&heap->closed, 1);
     index_set(&closed_index, heap->id);
 }
@@ -363,8 +363,10 @@ static void adopt_magazine(struct heap *heap, unsigned class_id) {
 
 void heap_adopt_after_fork(void) {
     struct heap *mine = heap_current;
-    heap_note_process();
-    if (mine != &heap_none && mine != &heap_gone) take_ownership(mine);
+    if (mine != &heap_none && mine != &heap_gone) {
+        life_init(mine); /* the thread's id is another one here */
+        pthread_mutex_lock(&mine->life);
+    }
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);
         if (!heap || heap == mine || atomic_load(&heap->closed)) continue;
@@ -372,6 +374,8 @@ void heap_adopt_after_fork(void) {
         if (leased) pool_end_orphaned_lease(leased);
         for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
         relaxed_store(&heap->gate_depth, 0);
+        life_init(heap);
+        pthread_mutex_lock(&heap->life);
         give_back(heap);
     }
 }

@@ -16,6 +16,8 @@
 #include "class.h"
 #include "atomics.h"
 
+#include <pthread.h>
+
 struct magazine {
     void **top;
     void **limit;
@@ -41,8 +43,8 @@ struct heap {
     int64_t housekept_ms;          /* for the slow-path hook's use; owner only */
     uint32_t classes_in_use;       /* with a capacity; owner only */
     uint32_t id;
-    _Atomic(int32_t) owner; /* thread id; 0: none */
-    word closed;            /* 1: waits for a thread */
+    word closed;                   /* 1: waits for a thread */
+    pthread_mutex_t life;          /* robust, held by the owner: who finds its owner dead takes the heap over */
 } __attribute__((aligned(CACHE_LINE)));
 
 extern HIDDEN _Thread_local struct heap *heap_current __attribute__((tls_model("initial-exec")));
@@ -75,9 +77,6 @@ HIDDEN void heap_check_magazines(void);
 
 /* The thread is about to end: flush, give the heap up, and go on without one. */
 HIDDEN void heap_close(void);
-
-/* Notes which process this is: at start, and by heap_adopt_after_fork. */
-HIDDEN void heap_note_process(void);
 
 /* In a forked child: takes over what the threads that are gone held. Their magazines may have been copied in the middle of
  * a change, so each block is asked for in the page map and its pool first. */

@@ -1,51 +1,155 @@
+/* The parser of the options, driven by the table; for what: options.h.
+ *
+ * Runs before main, when nothing else has: no allocation, no locale, lines put together on the stack and written with one
+ * write(2) each. An option's default is given as text and goes through the parser as the user's value does.
+ */
 #include "options.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
 struct options options;
 
+enum kind { KIND_CHOICE, KIND_TEXT, KIND_SIZE, KIND_NUMBER };
+
 static const struct row {
-    const char *variable, *values, *standard, *help;
-    int *choice;       /* or */
-    const char **text; /* where the value goes */
+    enum kind kind;
+    const char *variable;
+    const char *values; /* the words of a choice; what a text is; the unit of a number */
+    int64_t least, most;
+    bool takes_percent;
+    const char *standard, *help; /* `standard` is NULL for a text */
+    void *field;                 /* int, const char *, struct text_size or int64_t */
 } rows[] = {
-#define CHOICE(field, variable, words, standard, help) {variable, words, standard, help, &options.field, NULL},
-#define TEXT(field, variable, what, help) {variable, what, NULL, help, NULL, &options.field},
+#define CHOICE(field, variable, words, standard, help) {KIND_CHOICE, variable, words, 0, 0, false, standard, help, &options.field},
+#define TEXT(field, variable, what, help) {KIND_TEXT, variable, what, 0, 0, false, NULL, help, &options.field},
+#define SIZE(field, variable, least, most, takes_percent, standard, help) \
+    {KIND_SIZE, variable, "bytes", least, most, takes_percent, standard, help, &options.field},
+#define NUMBER(field, variable, unit, least, most, standard, help) \
+    {KIND_NUMBER, variable, unit, least, most, false, standard, help, &options.field},
 #include "options.def"
 #undef CHOICE
 #undef TEXT
+#undef SIZE
+#undef NUMBER
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-static void say(const char *line) {
-    ssize_t written = write(STDERR_FILENO, line, strlen(line));
+/* ---- lines ---- */
+
+struct line {
+    size_t used;
+    char text[512];
+};
+
+/* At most `most` bytes of it, control characters as '?': a value may not break the line. */
+static void line_add_some(struct line *line, const char *text, size_t most) {
+    for (; *text && most && line->used < sizeof line->text - 1; text++, most--)
+        line->text[line->used++] = (unsigned char)*text < ' ' || *text == 127 ? '?' : *text;
+}
+
+static void line_add(struct line *line, const char *text) { line_add_some(line, text, SIZE_MAX); }
+
+static void line_add_number(struct line *line, int64_t number) {
+    char digits[24], *d = digits + sizeof digits - 1;
+    *d = 0;
+    do *--d = (char)('0' + number % 10);
+    while (number /= 10);
+    line_add(line, d);
+}
+
+static void line_pad(struct line *line, size_t to) {
+    while (line->used < to) line_add(line, " ");
+}
+
+static void line_write(struct line *line) {
+    line->text[line->used++] = '\n';
+    ssize_t written = write(STDERR_FILENO, line->text, line->used);
     (void)written; /* nowhere else to say it */
 }
 
-/* The position of `value` among words separated by |, or -1. */
-static int find_word(const char *words, const char *value) {
-    size_t n = strlen(value);
-    for (int i = 0;; i++) {
-        size_t word = strcspn(words, "|");
-        if (word == n && !strncmp(words, value, n)) return i;
-        if (!words[word]) return -1;
-        words += word + 1;
-    }
+static void line_add_range(struct line *line, const struct row *row) {
+    line_add_number(line, row->least);
+    line_add(line, " to ");
+    line_add_number(line, row->most);
 }
 
-static void set_choice(const struct row *row, const char *value) {
-    int choice = find_word(row->values, value);
-    if (choice >= 0) {
-        *row->choice = choice;
-        return;
+/* "a|b|c", "0 to 100 %", "bytes (K, M, G, T may follow) or a percentage". */
+static void line_add_values(struct line *line, const struct row *row) {
+    if (row->kind == KIND_NUMBER) {
+        line_add_range(line, row);
+        line_add(line, " ");
     }
-    char line[256];
-    snprintf(line, sizeof line, "lowtide: %s=%.64s is not one of %s; using %s\n", row->variable, value, row->values, row->standard);
-    say(line);
+    line_add(line, row->values);
+    if (row->kind != KIND_SIZE) return;
+    line_add(line, row->takes_percent ? " (K, M, G, T may follow) or a percentage" : " (K, M, G, T may follow)");
+    if (row->least == 0 && row->most == INT64_MAX) return;
+    line_add(line, ", ");
+    line_add_range(line, row);
 }
+
+static void say_bad_value(const struct row *row, const char *value) {
+    struct line line = {.used = 0};
+    line_add(&line, "lowtide: ");
+    line_add(&line, row->variable);
+    line_add(&line, "=");
+    line_add_some(&line, value, 64);
+    line_add(&line, row->kind == KIND_CHOICE ? " is not one of " : " is not ");
+    line_add_values(&line, row);
+    line_add(&line, "; using ");
+    line_add(&line, row->standard);
+    line_write(&line);
+}
+
+/* ---- values ---- */
+
+/* The position of `value` among words separated by |, or -1. */
+static int find_word(const char *words, const char *value) {
+    struct text rest = text_of(words), word;
+    for (int i = 0; text_take_until(&rest, '|', &word); i++)
+        if (text_is(word, value)) return i;
+    return -1;
+}
+
+static bool is_in_range(const struct row *row, int64_t number) { return number >= row->least && number <= row->most; }
+
+static bool set_choice(const struct row *row, const char *value) {
+    int choice = find_word(row->values, value);
+    if (choice >= 0) *(int *)row->field = choice;
+    return choice >= 0;
+}
+
+/* A text that is empty is as good as unset. */
+static bool set_text(const struct row *row, const char *value) {
+    *(const char **)row->field = value && *value ? value : NULL;
+    return true;
+}
+
+/* What is too large for 64 bits is out of every range. */
+static bool set_size(const struct row *row, const char *value) {
+    struct text_size size;
+    if (!text_parse_size(text_of(value), &size) || size.number == INT64_MAX) return false;
+    if (size.is_percent ? !row->takes_percent || size.number > 100 : !is_in_range(row, size.number)) return false;
+    *(struct text_size *)row->field = size;
+    return true;
+}
+
+static bool set_number(const struct row *row, const char *value) {
+    struct text rest = text_of(value);
+    int64_t number;
+    if (!text_take_number(&rest, &number) || rest.bytes || !is_in_range(row, number)) return false;
+    *(int64_t *)row->field = number;
+    return true;
+}
+
+static bool set(const struct row *row, const char *value) {
+    static bool (*const setters[])(const struct row *, const char *) = {
+        [KIND_CHOICE] = set_choice, [KIND_TEXT] = set_text, [KIND_SIZE] = set_size, [KIND_NUMBER] = set_number};
+    return setters[row->kind](row, value);
+}
+
+/* ---- the environment ---- */
 
 static const struct row *find_row(const char *entry) {
     for (int i = 0; i < ROWS; i++) {
@@ -56,25 +160,30 @@ static const struct row *find_row(const char *entry) {
 }
 
 void options_parse(char *const *environment) {
-    for (int i = 0; i < ROWS; i++)
-        if (rows[i].choice) *rows[i].choice = find_word(rows[i].values, rows[i].standard);
+    for (int i = 0; i < ROWS; i++) set(&rows[i], rows[i].standard);
     if (getauxval(AT_SECURE)) return;
     for (; environment && *environment; environment++) {
         const struct row *row = strncmp(*environment, "LOWTIDE_", 8) ? NULL : find_row(*environment);
         if (!row) continue;
         const char *value = strchr(*environment, '=') + 1;
-        if (row->choice)
-            set_choice(row, value);
-        else if (*value)
-            *row->text = value;
+        if (set(row, value)) continue;
+        set(row, row->standard);
+        say_bad_value(row, value);
     }
 }
 
 void options_print_help(void) {
     for (int i = 0; i < ROWS; i++) {
-        char line[512];
-        snprintf(line, sizeof line, "%-18s %s\n%-18s   %s (default: %s)\n", rows[i].variable, rows[i].values, "", rows[i].help,
-                 rows[i].standard ? rows[i].standard : "unset");
-        say(line);
+        struct line names = {.used = 0}, help = {.used = 0};
+        line_add(&names, rows[i].variable);
+        line_pad(&names, 25);
+        line_add_values(&names, &rows[i]);
+        line_write(&names);
+        line_pad(&help, 27);
+        line_add(&help, rows[i].help);
+        line_add(&help, " (default: ");
+        line_add(&help, rows[i].standard ? rows[i].standard : "unset");
+        line_add(&help, ")");
+        line_write(&help);
     }
 }
