@@ -11,6 +11,7 @@ _Atomic(uint32_t) group_count;
 struct index partial_index[CLASSES];
 
 static struct index ready_index[TIERS], fresh_index[TIERS], unmapped_index[TIERS], retained_index;
+enum { REFUSALS_A_RECOUNT = 4096 };
 static _Atomic(uintptr_t) map_hint; /* where the next arenas would continue the last ones */
 
 static struct path path_ready(struct group *g, unsigned slot) {
@@ -30,27 +31,47 @@ static int neighbours(uintptr_t base, size_t bytes) {
 }
 void address_range_added(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, 1 - neighbours(base, bytes)); }
 void address_range_removed(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, neighbours(base, bytes) - 1); }
+/* Threads that map and unmap side by side can miscount each other; so where it matters the runs are counted anew. */
+void address_runs_recount(void) {
+    int64_t runs = 0;
+    bool was_ours = false;
+    for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++) {
+        struct pagemap_leaf *leaf = relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
+        for (uintptr_t page = 0; leaf && page < LEAF_PAGES; page++) {
+            bool is_ours = relaxed_load(&leaf->page[page]) != CLASS_NONE;
+            runs += is_ours && !was_ours;
+            was_ours = is_ours;
+        }
+        was_ours &= leaf != NULL;
+    }
+    relaxed_store(&counters.address_runs, runs);
+}
+
 bool address_range_removable(uintptr_t base, size_t bytes) {
+    static _Atomic(uint32_t) refusals;
     uint32_t most = relaxed_load(&limits.max_holes);
-    return most && (neighbours(base, bytes) < 2 || relaxed_load(&counters.address_runs) < most);
+    if (!most) return false;
+    if (neighbours(base, bytes) < 2 || relaxed_load(&counters.address_runs) < most) return true;
+    if (atomic_fetch_add(&refusals, 1) % REFUSALS_A_RECOUNT == 0) address_runs_recount();
+    return relaxed_load(&counters.address_runs) < most;
 }
 
 /* ---- mapping ---- */
 
 static struct group *group_create(unsigned tier) {
-    struct group *g = (struct group *)os_map(sizeof *g + PAGE_BYTES - sizeof *g % PAGE_BYTES, GROUP_ALIGNMENT, 0);
+    struct group *g = (struct group *)os_map(os_round_up(sizeof *g), GROUP_ALIGNMENT, 0);
     if (!g) return NULL;
     uint32_t id = atomic_fetch_add(&group_count, 1);
     if (id >= MAX_GROUPS) {
         atomic_fetch_sub(&group_count, 1);
-        os_unmap((uintptr_t)g, sizeof *g);
+        os_unmap((uintptr_t)g, os_round_up(sizeof *g));
         return NULL;
     }
     g->id = id;
     g->tier = tier;
     atomic_store(&g->unmapped, ~0ull);
     atomic_store(&group_table[id], g);
-    count_add(&counters.metadata_bytes, sizeof *g);
+    count_add(&counters.metadata_bytes, (int64_t)os_round_up(sizeof *g));
     return g;
 }
 

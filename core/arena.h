@@ -86,4 +86,6 @@ HIDDEN void address_range_added(uintptr_t base, size_t bytes);
 HIDDEN bool address_range_removable(uintptr_t base, size_t bytes);
 HIDDEN void address_range_removed(uintptr_t base, size_t bytes);
 
+HIDDEN void address_runs_recount(void);
+
 #endif

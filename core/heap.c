@@ -57,7 +57,7 @@ static void **heap_slots(struct heap *heap, unsigned class_id, bool full) {
 
 size_t heap_bytes(void) {
     size_t bytes = sizeof(struct heap) + (slots_before(CLASSES, false) + slots_before(CLASSES, true)) * sizeof(void *);
-    return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1);
+    return os_round_up(bytes);
 }
 
 /* ---- opening and closing ---- */
@@ -241,7 +241,7 @@ void heap_close(void) {
 
 static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
     relaxed_store(counter, relaxed_load(counter) + 1);
-    heap->is_dirty = true;
+    relaxed_store(&heap->is_dirty, true);
     uint64_t n = relaxed_load(&heap->refills) + relaxed_load(&heap->spills);
     if (n % HOOK_INTERVAL == 0 && heap_slow_path_hook) heap_slow_path_hook();
 }

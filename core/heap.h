@@ -38,7 +38,7 @@ struct heap {
     _Atomic(uint64_t) refills;     /* written by the owner alone */
     _Atomic(uint64_t) spills;
     int64_t capacity_pages;        /* what the capacities could pin; owner only */
-    bool is_dirty;                 /* refilled or spilled since it was last flushed whole; owner only */
+    _Atomic(bool) is_dirty;        /* something may be given back since it was last flushed whole; heap_none's is shared */
     _Atomic(bool) is_asleep;       /* the owner is in a blocking call */
     int64_t housekept_ms;          /* for the slow-path hook's use; owner only */
     uint32_t classes_in_use;       /* with a capacity; owner only */

@@ -207,7 +207,7 @@ static void cache_put(uintptr_t base, size_t bytes) {
     for (uint64_t e; (e = cache_take_neighbour(base, bytes)); bytes += entry_bytes(e))
         if (entry_base(e) < base) base = entry_base(e);
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
-    heap_current->is_dirty = true;
+    relaxed_store(&heap_current->is_dirty, true);
     if (cache_store(entry_make(base, bytes))) return;
     count_add(&counters.cached_pages, -(int64_t)(bytes >> PAGE_SHIFT));
     unmap_counted(base, bytes);
@@ -322,6 +322,13 @@ void *large_resize(void *p, size_t bytes) {
         count_add(&counters.live_pages, pages - old_pages);
     budget_enforce(RELEASE_PAGES_FIRST);
     return (void *)to;
+}
+
+void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *context), void *context) {
+    for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
+        uint64_t e = relaxed_load(&cache_entry[i]);
+        if (e) visit(entry_base(e), entry_bytes(e), context);
+    }
 }
 
 size_t large_release(size_t pages) {

@@ -21,6 +21,9 @@ HIDDEN size_t large_usable_bytes(const void *p);
  * NULL: unchanged. */
 HIDDEN void *large_resize(void *p, size_t bytes);
 
+/* Calls visit(base, bytes, context) for every range in the cache; for statistics. */
+HIDDEN void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *context), void *context);
+
 /* Unmaps cached buffers, the oldest first, until `pages` have been released or none is left. */
 HIDDEN size_t large_release(size_t pages);
 

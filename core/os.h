@@ -44,6 +44,8 @@ HIDDEN bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_byte
  * afterwards. False: both are as they were. */
 HIDDEN bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes);
 
+static inline size_t os_round_up(size_t bytes) { return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1); }
+
 /* The bits of a page word whose whole OS page is in `pages`. */
 static inline uint64_t os_page_fold(uint64_t pages) {
     if (os_page_bytes >= 4 * PAGE_BYTES) {

@@ -4,6 +4,7 @@
 #include "arena.h"
 #include "budget.h"
 #include "heap.h"
+#include "large.h"
 #include "os.h"
 #include "pool.h"
 
@@ -73,6 +74,29 @@ static int64_t metadata_resident_bytes(void) {
     return resident;
 }
 
+/* ---- large buffers: the program may never have touched all of what it asked for ---- */
+
+static void count_cached(uintptr_t base, size_t bytes, void *context) { *(int64_t *)context += resident_bytes((void *)base, bytes); }
+
+static int64_t cached_resident_bytes(void) {
+    int64_t resident = 0;
+    large_visit_cached(count_cached, &resident);
+    return resident;
+}
+
+/* Buffers in use are found by the page map's bytes. */
+static int64_t large_resident_bytes(void) {
+    int64_t resident = 0;
+    for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++) {
+        struct pagemap_leaf *leaf = relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
+        for (uintptr_t page = 0; leaf && page < LEAF_PAGES; page += OWNER_BYTES / PAGE_BYTES) {
+            uintptr_t base = (gib << LEAF_SHIFT) + (page << PAGE_SHIFT);
+            if (relaxed_load(&leaf->page[page]) == CLASS_LARGE) resident += resident_bytes((void *)base, large_usable_bytes((void *)base));
+        }
+    }
+    return resident;
+}
+
 /* Resident pages without a block; a page of a pool is counted by the arena's word. */
 static int64_t retained_pages_walked(void) {
     int64_t pages = 0;
@@ -102,11 +126,11 @@ void stats_collect(struct stats *s) {
     memset(s, 0, sizeof *s);
     visit_pools(count_pool, s);
     count_heaps(s);
-    int64_t large = relaxed_load(&counters.large_pages) * PAGE_BYTES, cached = relaxed_load(&counters.cached_pages) * PAGE_BYTES;
+    int64_t large = large_resident_bytes();
     s->live_bytes += large - s->magazine_bytes;
     s->live_pages_bytes += large;
     s->free_in_live_bytes = s->live_pages_bytes - s->live_bytes;
-    s->retained_bytes = retained_pages_walked() * PAGE_BYTES + cached;
+    s->retained_bytes = retained_pages_walked() * PAGE_BYTES + cached_resident_bytes();
     s->metadata_bytes = metadata_resident_bytes();
     s->resident_heap_bytes = s->live_bytes + s->free_in_live_bytes + s->retained_bytes + s->metadata_bytes;
     s->arenas_current = relaxed_load(&counters.arenas);
@@ -118,6 +142,7 @@ void stats_collect(struct stats *s) {
     s->arenas_mapped_total = relaxed_load(&counters.arenas_mapped);
     s->arenas_unmapped_total = relaxed_load(&counters.arenas_unmapped);
     s->large_current_bytes = large;
+    s->large_untouched_bytes = relaxed_load(&counters.large_pages) * PAGE_BYTES - large;
     s->large_current = relaxed_load(&counters.large_count);
     s->program_mmap_bytes = relaxed_load(&counters.program_bytes);
     s->heaps_current = relaxed_load(&counters.heaps_open);

@@ -18,7 +18,7 @@ EXPORT struct mallinfo2 mallinfo2(void) {
         .arena = (size_t)(small + s.free_in_live_bytes + s.retained_bytes),
         .ordblks = (size_t)s.magazine_blocks,
         .hblks = (size_t)s.large_current,
-        .hblkhd = (size_t)s.large_current_bytes,
+        .hblkhd = (size_t)(s.large_current_bytes + s.large_untouched_bytes),
         .fsmblks = (size_t)s.magazine_bytes,
         .uordblks = (size_t)small,
         .fordblks = (size_t)(s.free_in_live_bytes + s.retained_bytes),

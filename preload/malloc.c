@@ -46,7 +46,7 @@ EXPORT void *valloc(size_t bytes) {
 EXPORT void *pvalloc(size_t bytes) {
     core_init();
     if (bytes > PTRDIFF_MAX) return no_memory(ENOMEM);
-    return core_memalign(os_page_bytes, (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1));
+    return core_memalign(os_page_bytes, os_round_up(bytes));
 }
 
 EXPORT size_t malloc_usable_size(void *p) { return core_usable_bytes(p); }

@@ -16,7 +16,7 @@ static void count_program(int64_t bytes) {
     if (now < 0) count_add(&counters.program_bytes, -now);
 }
 
-static int64_t whole_pages(size_t bytes) { return (int64_t)((bytes + os_page_bytes - 1) & ~(os_page_bytes - 1)); }
+static int64_t whole_pages(size_t bytes) { return (int64_t)os_round_up(bytes); }
 
 EXPORT void *mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {
     void *p = os_calls.mmap(at, bytes, prot, flags, fd, offset);

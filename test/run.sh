@@ -11,9 +11,10 @@ declare -A suite=(
     [stress]="make -s stress-tests"
     [faults]="make -s fault-tests"
     [traps]="make -s trap-tests"
+    [fuzz]="make -s fuzz-tests"
     [programs]="test/preload/run.sh"
 )
-order=(lint unit stress model faults traps programs)
+order=(lint unit stress model faults traps fuzz programs)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)
@@ -24,9 +25,11 @@ for name in "${order[@]}"; do
     began=$SECONDS
     ${suite[$name]} 2>&1 | tee "$log"
     code=${PIPESTATUS[0]}
-    counts=$(sed -nE 's/.*: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log")
+    # Criterion's own closing line counts crashes apart.
+    counts=$(sed -nE -e 's/.*: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' \
+        -e 's/.*Passing: ([0-9]+) \| Failing: ([0-9]+) \| Crashing: ([0-9]+).*/\1 \2 \3/p' "$log")
     suite_passed=$(awk '{n += $1} END {print n + 0}' <<<"$counts")
-    suite_failed=$(awk '{n += $2} END {print n + 0}' <<<"$counts")
+    suite_failed=$(awk '{n += $2 + $3} END {print n + 0}' <<<"$counts")
     if [ "$code" -ne 0 ] && [ "$suite_failed" -eq 0 ] || [ "$suite_passed" -eq 0 ]; then
         echo "FAIL  $name ended with exit code $code and without its counts"
         suite_failed=$((suite_failed + 1))

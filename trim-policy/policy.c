@@ -66,7 +66,11 @@ static void consider_earning(void) {
 
 /* Down to the soft target, but for what is earned and in use. */
 static void tick(int64_t now_ms) {
-    if (now_ms - state.ticked_ms < EARN_TICK_MS || !state_take()) return;
+    if (!state_take()) return;
+    if (now_ms - state.ticked_ms < EARN_TICK_MS) {
+        state_leave();
+        return;
+    }
     state.ticked_ms = now_ms;
     struct earn_reading reading = read_counters(now_ms);
     int64_t earned = earn_tick(&state.earn, &reading), soft = allowance_pages(&limits.soft);
@@ -134,7 +138,7 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait_ms) {
     if (may) apply_earned();
     state_leave();
     if (!may) return SLEEP_LATER;
-    heap_current->is_dirty = false;
+    relaxed_store(&heap_current->is_dirty, false);
     heap_flush(false);
     budget_release_to(earned > soft ? earned : soft, RELEASE_LARGE_FIRST);
     return SLEEP_DONE;

@@ -29,6 +29,6 @@ enum policy_sleep { SLEEP_NOTHING_TO_DO, SLEEP_DONE, SLEEP_LATER };
 __attribute__((visibility("hidden"))) enum policy_sleep policy_before_sleep(bool may_hurry, int *wait_ms);
 
 /* True when policy_before_sleep would find something to do. */
-static inline bool policy_has_sleep_work(void) { return heap_current->is_dirty || relaxed_load(&limits.earned_pages); }
+static inline bool policy_has_sleep_work(void) { return relaxed_load(&heap_current->is_dirty) || relaxed_load(&limits.earned_pages); }
 
 #endif

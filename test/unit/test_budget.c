@@ -1,0 +1,151 @@
+/* The budget: the arithmetic of allowances, and the guarantee itself on a running program. */
+#include "unit.h"
+
+#include <stdlib.h>
+
+TestSuite(budget, .init = core_init);
+
+Test(budget, allowance_grows_with_live_pages) {
+    struct allowance a = {100, 16};
+    static const int64_t rows[][2] = {{0, 100}, {255, 100}, {256, 116}, {2560, 260}, {1 << 24, 100 + (1 << 20)}};
+    for (unsigned i = 0; i < COUNT(rows); i++) {
+        counters.live_pages = rows[i][0];
+        cr_assert_eq(allowance_pages(&a), rows[i][1], "%ld live", (long)rows[i][0]);
+    }
+}
+
+/* R + 5/4 M <= 8 MiB + a quarter: what the hard cap needs of the two allowances. */
+Test(budget, standard_limits_add_up_to_the_guarantee) {
+    for (int64_t pages = 0; pages < 1 << 24; pages = pages * 2 + 1) {
+        counters.live_pages = pages;
+        int64_t free_pages = allowance_pages(&limits.retained), pinned = allowance_pages(&limits.magazine);
+        cr_assert_leq(4 * free_pages + 5 * pinned, 4 * 2048 + pages, "%ld live", (long)pages);
+        cr_assert_leq(allowance_pages(&limits.soft), 256 + pages * 6 / 100);
+    }
+}
+
+static void retain_some(void) {
+    static void *p[20000];
+    for (unsigned i = 0; i < 20000; i++) memset(p[i] = core_malloc(100 + i % 400), 1, 100);
+    for (unsigned i = 0; i < 20000; i++) core_free(p[i]);
+    for (unsigned i = 0; i < 4; i++) p[i] = core_malloc(SLAB_MAX + 1);
+    for (unsigned i = 0; i < 4; i++) core_free(p[i]);
+    heap_flush(false);
+}
+
+ParameterizedTestParameters(budget, release_goes_down_to_what_was_asked) {
+    static int64_t pages[] = {0, 1, 50, 100, 300, 600};
+    return cr_make_param_array(int64_t, pages, COUNT(pages));
+}
+ParameterizedTest(int64_t *pages, budget, release_goes_down_to_what_was_asked) {
+    retain_some();
+    int64_t before = budget_retained_pages();
+    cr_assert_gt(before, 600);
+    cr_assert_eq(budget_release_to(*pages, RELEASE_LARGE_FIRST), (size_t)(before - budget_retained_pages()));
+    cr_assert_leq(budget_retained_pages(), *pages);
+    cr_assert_geq(budget_retained_pages(), *pages - 64, "more than an arena too much");
+    cr_assert_eq(budget_release_to(*pages, RELEASE_LARGE_FIRST), 0);
+    assert_sound();
+}
+
+Test(budget, pass_that_releases_something_is_counted) {
+    retain_some();
+    int64_t trims = counters.trims;
+    budget_release_to(0, RELEASE_LARGE_FIRST);
+    cr_assert_eq(counters.trims, trims + 1);
+    budget_release_to(0, RELEASE_LARGE_FIRST);
+    cr_assert_eq(counters.trims, trims + 1);
+}
+
+Test(budget, crossing_releases_an_eighth_more) {
+    retain_some();
+    relaxed_store(&limits.retained.base_pages, 400);
+    relaxed_store(&limits.retained.share256, 0);
+    budget_enforce(RELEASE_LARGE_FIRST);
+    cr_assert_leq(budget_retained_pages(), 350);
+    cr_assert_geq(budget_retained_pages(), 350 - 64);
+}
+
+/* Each free that finds the budget exceeded would otherwise ask the kernel for every page again. */
+Test(budget, kernel_that_releases_nothing_is_not_asked_at_every_free) {
+    retain_some();
+    unit_watch_kernel();
+    unit_kernel.munmaps_left = unit_kernel.releases_left = 0;
+    relaxed_store(&limits.retained.base_pages, 10);
+    budget_enforce(RELEASE_LARGE_FIRST);
+    long once = unit_kernel.munmaps + unit_kernel.releases;
+    cr_assert_gt(once, 0);
+    for (unsigned i = 0; i < 1000; i++) budget_enforce(RELEASE_LARGE_FIRST);
+    cr_assert_eq(unit_kernel.munmaps + unit_kernel.releases, once);
+    unit_kernel.munmaps_left = unit_kernel.releases_left = -1;
+    static void *p[20000];
+    for (unsigned i = 0; i < 20000; i++) p[i] = core_malloc(512);
+    for (unsigned i = 0; i < 20000; i++) core_free(p[i]);
+    cr_assert_leq(budget_retained_pages(), 10 + 20000 / 8 / 16, "it is asked again when more is retained");
+}
+
+/* ---- the guarantee ---- */
+
+enum { BLOCKS = 30000 };
+static struct held {
+    char *p;
+    size_t bytes;
+} held[BLOCKS];
+static uintptr_t page_of[BLOCKS * 4];
+
+static int by_page(const void *a, const void *b) {
+    uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Pages that the program's own blocks are on. */
+static int64_t live_pages(void) {
+    size_t n = 0, distinct = 0;
+    for (unsigned i = 0; i < BLOCKS; i++)
+        for (uintptr_t at = (uintptr_t)held[i].p; held[i].p && at < (uintptr_t)held[i].p + held[i].bytes; at = (at | (PAGE_BYTES - 1)) + 1)
+            page_of[n++] = at >> PAGE_SHIFT;
+    qsort(page_of, n, sizeof *page_of, by_page);
+    for (size_t i = 0; i < n; i++) distinct += i == 0 || page_of[i] != page_of[i - 1];
+    return (int64_t)distinct;
+}
+
+static void check_guarantee(void) {
+    int64_t live = live_pages(), resident = relaxed_load(&counters.live_pages) + budget_retained_pages();
+    cr_assert_leq(resident * 4, live * 5 + 4 * 2048, "%ld resident, %ld live pages", (long)resident, (long)live);
+    cr_assert_leq(budget_retained_pages(), allowance_pages(&limits.retained));
+}
+
+static void replace(struct held *h, uint64_t *random, size_t most_bytes) {
+    if (h->p) core_free(h->p);
+    h->bytes = 1 + unit_random(random) % most_bytes;
+    h->p = core_malloc(h->bytes);
+    *h->p = 1;
+}
+
+struct phases {
+    size_t most_bytes;
+    bool is_alone;
+};
+ParameterizedTestParameters(budget, resident_stays_near_live) {
+    static struct phases rows[] = {{64, true}, {512, false}, {3000, true}, {9000, false}};
+    return cr_make_param_array(struct phases, rows, COUNT(rows));
+}
+/* Fill, free most at random, fill with other sizes, free from the top: the cap holds after every free. */
+ParameterizedTest(struct phases *row, budget, resident_stays_near_live) {
+    uint64_t random = row->most_bytes;
+    if (row->is_alone) unit_be_alone();
+    for (unsigned phase = 0; phase < 4; phase++) {
+        for (unsigned i = 0; i < BLOCKS; i++) replace(&held[i], &random, row->most_bytes >> phase % 3);
+        check_guarantee();
+        for (unsigned i = 0; i < BLOCKS; i++) {
+            if (!held[i].p || (unit_random(&random) % 16 == 0 && phase < 3)) continue;
+            core_free(held[i].p);
+            held[i].p = NULL;
+            cr_assert_leq(budget_retained_pages(), allowance_pages(&limits.retained));
+            if (i % 1500 == 0) check_guarantee();
+        }
+        check_guarantee();
+    }
+    heap_flush(false);
+    assert_sound();
+}
