@@ -14,6 +14,7 @@
 #include <sys/single_threaded.h>
 
 #define relaxed_load(p) atomic_load_explicit((p), memory_order_relaxed)
+#define acquire_load(p) atomic_load_explicit((p), memory_order_acquire)
 #define relaxed_store(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 
 static inline bool is_single_threaded(void) { return __libc_single_threaded; }

@@ -13,7 +13,7 @@ static _Atomic(bool) is_ready;
 
 /* Twice does no harm: the tables are filled with the same values. */
 void core_init(void) {
-    if (LIKELY(relaxed_load(&is_ready))) return;
+    if (LIKELY(acquire_load(&is_ready))) return;
     os_init();
     class_init();
     pagemap_init();

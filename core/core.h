@@ -84,7 +84,7 @@ static ALWAYS_INLINE void core_free(void *p) {
     if (UNLIKELY(gib >= ROOT_ENTRIES)) goto slow;
     struct pagemap *map = &pagemap;
     __asm__("" : "+r"(map));
-    uintptr_t leaf = relaxed_load(&map->root[gib]);
+    uintptr_t leaf = acquire_load(&map->root[gib]);
     if (UNLIKELY(!leaf)) goto slow;
     size_t step = (size_t)relaxed_load((_Atomic(uint8_t) *)(leaf + (address >> PAGE_SHIFT))) * sizeof(struct magazine);
     __asm__("" : "+r"(step));

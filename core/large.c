@@ -148,6 +148,13 @@ static uintptr_t map_buffer(size_t bytes, size_t alignment) {
     return base;
 }
 
+/* The range is not mapped any more. */
+static void forget_buffer(uintptr_t base, size_t bytes) {
+    pagemap_fill(base, bytes, CLASS_NONE);
+    address_range_removed(base, bytes);
+    count_add(&counters.large_mapped_bytes, -(int64_t)bytes);
+}
+
 /* The page map's bytes of the range are in use until the kernel has taken it. */
 static void unmap_buffer(uintptr_t base, size_t bytes) {
     if (address_range_removable(base, bytes)) {
@@ -282,7 +289,10 @@ static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes)
     if (!os_move(base, old_bytes, to, new_bytes)) {
         pagemap_fill(base, old_bytes, CLASS_LARGE_BODY);
         pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
-        unmap_buffer(to, new_bytes);
+        if (os_is_mapped(to))
+            unmap_buffer(to, new_bytes);
+        else
+            forget_buffer(to, new_bytes);
         return 0;
     }
     address_range_removed(base, old_bytes);

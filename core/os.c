@@ -88,3 +88,11 @@ bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes) {
     errno = saved;
     return done;
 }
+
+bool os_is_mapped(uintptr_t base) {
+    int saved = errno;
+    unsigned char resident;
+    bool is_mapped = mincore((void *)base, os_page_bytes, &resident) == 0;
+    errno = saved;
+    return is_mapped;
+}

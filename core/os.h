@@ -41,10 +41,13 @@ HIDDEN bool os_release(uintptr_t base, size_t bytes);
 HIDDEN bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes);
 
 /* Moves the pages at `from` over the mapping at `to` (of `to_bytes`, which is replaced); `from` is gone
- * afterwards. False: both are as they were. */
+ * afterwards. False: `from` is as it was; `to` may be gone, since older kernels unmap it before they look at `from`. */
 HIDDEN bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes);
 
 static inline size_t os_round_up(size_t bytes) { return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1); }
+
+/* Whether something is mapped at the range's first page. */
+HIDDEN bool os_is_mapped(uintptr_t base);
 
 /* The bits of a page word whose whole OS page is in `pages`. */
 static inline uint64_t os_page_fold(uint64_t pages) {

@@ -20,7 +20,7 @@ void pagemap_init(void) {
 bool pagemap_reserve(uintptr_t base, size_t bytes) {
     if (base + bytes > (uintptr_t)ROOT_ENTRIES << LEAF_SHIFT) return false;
     for (uintptr_t gib = base >> LEAF_SHIFT; gib <= (base + bytes - 1) >> LEAF_SHIFT; gib++) {
-        if (relaxed_load(&pagemap.root[gib])) continue;
+        if (acquire_load(&pagemap.root[gib])) continue;
         uintptr_t leaf = os_map(sizeof(struct pagemap_leaf), os_page_bytes, 0);
         if (!leaf) return false;
         uintptr_t none = 0;

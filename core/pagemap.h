@@ -58,7 +58,7 @@ HIDDEN void pagemap_init(void);
 static ALWAYS_INLINE unsigned pagemap_class(uintptr_t address) {
     uintptr_t gib = address >> LEAF_SHIFT;
     if (UNLIKELY(gib >= ROOT_ENTRIES)) return CLASS_NONE;
-    uintptr_t leaf = relaxed_load(&pagemap.root[gib]);
+    uintptr_t leaf = acquire_load(&pagemap.root[gib]);
     if (UNLIKELY(!leaf)) return CLASS_NONE;
     return relaxed_load((_Atomic(uint8_t) *)(leaf + (address >> PAGE_SHIFT)));
 }
@@ -88,7 +88,7 @@ static ALWAYS_INLINE bool pagemap_is_block_start(uintptr_t address, unsigned cla
 
 static inline struct pagemap_leaf *pagemap_leaf(uintptr_t address) {
     uintptr_t gib = address >> LEAF_SHIFT;
-    return (struct pagemap_leaf *)(atomic_load_explicit(&pagemap.root[gib], memory_order_acquire) +
+    return (struct pagemap_leaf *)(acquire_load(&pagemap.root[gib]) +
                                    (gib << (LEAF_SHIFT - PAGE_SHIFT)));
 }
 

@@ -10,13 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-struct text {
+struct writer {
     char *at;
     size_t room;
 };
 
-static void add(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void add(struct text *t, const char *format, ...) {
+static void add(struct writer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct writer *t, const char *format, ...) {
     __builtin_va_list args;
     __builtin_va_start(args, format);
     int n = vsnprintf(t->at, t->room, format, args);
@@ -27,18 +27,18 @@ static void add(struct text *t, const char *format, ...) {
     t->room -= written;
 }
 
-static void add_number(struct text *t, const char *key, int64_t value) { add(t, ", \"%s\": %lld", key, (long long)value); }
+static void add_number(struct writer *t, const char *key, int64_t value) { add(t, ", \"%s\": %lld", key, (long long)value); }
 
-static void make_json(struct text *t) {
+static void make_json(struct writer *t) {
     struct stats s;
-    struct machine m;
+    struct machine m = {0};
     stats_collect(&s);
     policy_sample(&m);
     add(t, "{\"version\": \"%s\", \"pid\": %d, \"python\": \"%s\"", LOWTIDE_VERSION, (int)getpid(), python_state);
 #define STAT(key, text) add_number(t, #key, s.key);
 #include "../core/stats.def"
 #undef STAT
-    add_number(t, "level", 0);
+    add_number(t, "level", m.level);
     add_number(t, "min_free_bytes", m.min_free_bytes);
     add_number(t, "low_watermark_bytes", m.low_watermark_bytes);
     add_number(t, "available_bytes", m.available_bytes);
@@ -46,7 +46,7 @@ static void make_json(struct text *t) {
     add(t, "}\n");
 }
 
-static void expand_name(struct text *t, const char *pattern) {
+static void expand_name(struct writer *t, const char *pattern) {
     for (; *pattern; pattern++) {
         if (pattern[0] == '%' && pattern[1] == 'p')
             add(t, "%d", (int)getpid()), pattern++;
@@ -69,9 +69,9 @@ static void write_all(int fd, const char *text, size_t n) {
 void stats_json_write(const char *where) {
     int saved = errno, fd = STDERR_FILENO;
     char json[4096], name[4096];
-    make_json(&(struct text){json, sizeof json});
+    make_json(&(struct writer){json, sizeof json});
     if (strcmp(where, "1")) {
-        expand_name(&(struct text){name, sizeof name}, where);
+        expand_name(&(struct writer){name, sizeof name}, where);
         fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
         if (fd < 0) {
             char line[4200];

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Compiles everything that ships with gcc and clang at the strictest warnings, as errors, and core as plain C17 but for
-# what it needs of GNU. Closes with counts.
+# Compiles everything that ships with gcc and clang at the strictest warnings, as errors; and README lists every option.
+# Closes with counts.
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0
@@ -14,6 +14,9 @@ for compiler in gcc clang; do
             failed=$((failed + 1))
         fi
     done
+done
+for option in $(grep -oE '"LOWTIDE_[A-Z_]+"' trim-policy/options.def | tr -d '"'); do
+    if grep -q "\`$option\`" README.md; then passed=$((passed + 1)); else echo "FAIL  README.md does not list $option"; failed=$((failed + 1)); fi
 done
 echo "lint: $passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -19,7 +19,6 @@ extern __attribute__((visibility("hidden"))) struct options options;
 
 enum { RETURN_UNMAP, RETURN_DONTNEED, RETURN_FREE };
 enum { PROFILE_TIGHT, PROFILE_BALANCED, PROFILE_THROUGHPUT };
-enum { HOUSEKEEP_INLINE, HOUSEKEEP_THREAD };
 
 /* Sets `options` from the environment; a bad value is said in one line on stderr (variable, value, what is used) and
  * replaced by the default, also one out of range. Allocates nothing. Programs that run with raised privileges (AT_SECURE) get

@@ -5,19 +5,19 @@
 #include "../core/core.h"
 #include "earn.h"
 #include "options.h"
+#include "sample.h"
+#include "watermark.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-#define MIB (1024 * 1024LL)
 
 /* Guarded by `is_busy`: whoever finds it taken goes on with the limits as they are. */
 static struct {
     _Atomic(bool) is_busy;
     struct earn_state earn;
+    bool may_earn;       /* by the profile */
     int64_t ticked_ms;
     int64_t slept_ms;    /* when a thread last gave back before it slept */
     int64_t tokens;      /* what may be given back before 100 ms have passed since; see before_sleep_cost */
@@ -49,7 +49,7 @@ static struct earn_reading read_counters(int64_t now_ms) {
 }
 
 static void apply_earned(void) {
-    relaxed_store(&limits.earned_pages, state.earn.earned_pages);
+    relaxed_store(&limits.earned_pages, state.may_earn ? state.earn.earned_pages : 0);
     if (!state.earn.has_turned) return;
     relaxed_store(&limits.high_before, relaxed_load(&counters.live_high));
     relaxed_store(&counters.live_high, relaxed_load(&counters.live_pages));
@@ -73,9 +73,10 @@ static void tick(int64_t now_ms) {
     }
     state.ticked_ms = now_ms;
     struct earn_reading reading = read_counters(now_ms);
-    int64_t earned = earn_tick(&state.earn, &reading), soft = allowance_pages(&limits.soft);
+    earn_tick(&state.earn, &reading);
     apply_earned();
     state_leave();
+    int64_t earned = relaxed_load(&limits.earned_pages), soft = allowance_pages(&limits.soft);
     budget_release_to(earned > soft ? earned : soft, RELEASE_LARGE_FIRST);
 }
 
@@ -134,10 +135,10 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait_ms) {
     bool may = may_release(now, may_hurry);
     *wait_ms = (int)(EARN_TICK_MS - (now - state.slept_ms));
     if (may && state.earn.earned_pages && is_last_awake()) earn_lose(&state.earn);
-    int64_t earned = state.earn.earned_pages, soft = allowance_pages(&limits.soft);
     if (may) apply_earned();
     state_leave();
     if (!may) return SLEEP_LATER;
+    int64_t earned = relaxed_load(&limits.earned_pages), soft = allowance_pages(&limits.soft);
     relaxed_store(&heap_current->is_dirty, false);
     heap_flush(false);
     budget_release_to(earned > soft ? earned : soft, RELEASE_LARGE_FIRST);
@@ -154,6 +155,32 @@ static void read_number_file(const char *path, _Atomic(uint32_t) *value, uint32_
     if (number > 0) relaxed_store(value, (uint32_t)(number / divisor));
 }
 
+/* Numbers where nobody wants to read the table: pages and 256ths of live, free while running, in magazines, and after. Each keeps
+ * the guarantee of docs/DESIGN.md but throughput, whose own is 2 L + 64 MiB. */
+static const struct {
+    struct allowance retained, magazine, soft;
+    bool may_earn;
+} profiles[] = {
+    [PROFILE_TIGHT] = {{1 << 8, 4}, {1 << 7, 4}, {1 << 6, 2}, false},
+    [PROFILE_BALANCED] = {{3 << 8, 16}, {2 << 8, 16}, {1 << 8, 15}, true},
+    [PROFILE_THROUGHPUT] = {{32 << 8, 128}, {16 << 8, 64}, {8 << 8, 32}, true},
+};
+
+static void set_allowance(struct allowance *to, const struct allowance *from) {
+    relaxed_store(&to->base_pages, relaxed_load(&from->base_pages));
+    relaxed_store(&to->share256, relaxed_load(&from->share256));
+}
+
+static void apply_profile(int profile) {
+    set_allowance(&limits.retained, &profiles[profile].retained);
+    set_allowance(&limits.magazine, &profiles[profile].magazine);
+    set_allowance(&limits.soft, &profiles[profile].soft);
+    if (profile == PROFILE_TIGHT) relaxed_store(&limits.guarantee_pages, 1 << 8);
+    if (profile == PROFILE_THROUGHPUT) relaxed_store(&limits.guarantee_pages, 64 << 8);
+    state.may_earn = profiles[profile].may_earn;
+    budget_over_hook = consider_earning;
+}
+
 void policy_init(void) {
     int saved = errno;
     core_check_level = options.check;
@@ -163,28 +190,23 @@ void policy_init(void) {
         relaxed_store(&limits.max_holes, 0);
     else
         read_number_file("/proc/sys/vm/max_map_count", &limits.max_holes, 4);
+    apply_profile(options.profile);
     heap_slow_path_hook = housekeep;
-    budget_over_hook = consider_earning;
     errno = saved;
 }
 
-static int64_t meminfo_bytes(const char *text, const char *key) {
-    const char *line = strstr(text, key);
-    return line ? strtoll(line + strlen(key), NULL, 10) * 1024 : 0;
-}
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
 void policy_sample(struct machine *machine) {
-    char text[4096] = "";
-    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-    if (fd >= 0) close(fd);
-    text[n > 0 ? n : 0] = 0;
-    machine->limit_bytes = meminfo_bytes(text, "MemTotal:");
-    machine->available_bytes = meminfo_bytes(text, "MemAvailable:");
-    machine->min_free_bytes = smaller(1536 * MIB, machine->limit_bytes / 20);
-    machine->low_watermark_bytes =
-        smaller(larger((machine->min_free_bytes + machine->available_bytes) / 16 * 7, machine->min_free_bytes + 128 * MIB), machine->limit_bytes);
+    static struct sample sample; /* keeps where the process's groups are */
+    if (!state_take()) return;
+    sample_read("", &sample);
+    struct minimum_settings settings = {options.minmem_free.number, options.minmem_pct_total, options.minmem_pct_free};
+    struct watermarks marks = watermark_compute(&settings, sample.limit_bytes, sample.available_bytes);
+    *machine = (struct machine){
+        .limit_bytes = sample.limit_bytes.is_known ? sample.limit_bytes.value : 0,
+        .available_bytes = sample.available_bytes.is_known ? sample.available_bytes.value : 0,
+        .min_free_bytes = marks.min_free_bytes,
+        .low_watermark_bytes = marks.low_bytes,
+        .level = watermark_base_level(sample.available_bytes, &marks),
+    };
+    state_leave();
 }

@@ -4,12 +4,13 @@
 
 #include "../core/core.h"
 
-/* What the machine offers, in bytes; 0 = unknown. */
+/* What the machine, the container and the process have, in bytes; 0 = unknown. */
 struct machine {
     int64_t limit_bytes;         /* memory this process can have at most */
     int64_t available_bytes;     /* of it, what is still to be had without swapping */
     int64_t min_free_bytes;      /* what should stay available */
     int64_t low_watermark_bytes; /* below it, memory is getting short */
+    int level;                   /* enum level, from the distance alone */
 };
 
 /* Applies the options to core and installs housekeeping. Once, when `options` is set. */
@@ -18,7 +19,7 @@ __attribute__((visibility("hidden"))) void policy_init(void);
 /* In a forked child: the thread that was changing policy's state may be gone. */
 __attribute__((visibility("hidden"))) void policy_after_fork(void);
 
-/* A sample of the machine. Opens /proc/meminfo; not for hot paths. */
+/* A sample of the machine: some 34 system calls, so not for slow paths under a seccomp filter. */
 __attribute__((visibility("hidden"))) void policy_sample(struct machine *machine);
 
 enum policy_sleep { SLEEP_NOTHING_TO_DO, SLEEP_DONE, SLEEP_LATER };

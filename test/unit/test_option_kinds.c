@@ -25,7 +25,6 @@ static void assert_defaults(const char *after) {
     cr_assert_eq(options.check, 1, "%s", after);
     cr_assert_eq(options.children, 1, "%s", after);
     cr_assert_eq(options.help, 0, "%s", after);
-    cr_assert_eq(options.housekeep, HOUSEKEEP_INLINE, "%s", after);
     cr_assert_eq(options.minmem_free.number, 0, "%s", after);
     cr_assert_not(options.minmem_free.is_percent, "%s", after);
     cr_assert_eq(options.minmem_pct_free, 0, "%s", after);
@@ -54,8 +53,6 @@ Test(option_kinds, choices) {
         {"LOWTIDE_PROFILE=tight", &options.profile, PROFILE_TIGHT},
         {"LOWTIDE_PROFILE=balanced", &options.profile, PROFILE_BALANCED},
         {"LOWTIDE_PROFILE=throughput", &options.profile, PROFILE_THROUGHPUT},
-        {"LOWTIDE_HOUSEKEEP=inline", &options.housekeep, HOUSEKEEP_INLINE},
-        {"LOWTIDE_HOUSEKEEP=thread", &options.housekeep, HOUSEKEEP_THREAD},
         {"LOWTIDE_RETURN=free", &options.return_how, RETURN_FREE},
         {"LOWTIDE_CHECK=0", &options.check, 0},
     };
@@ -102,7 +99,7 @@ Test(option_kinds, bad_values) {
         {"LOWTIDE_PROFILE=fast", "lowtide: LOWTIDE_PROFILE=fast is not one of tight|balanced|throughput; using balanced\n"},
         {"LOWTIDE_PROFILE=", "lowtide: LOWTIDE_PROFILE= is not one of tight|balanced|throughput; using balanced\n"},
         {"LOWTIDE_PROFILE=tight|balanced", "lowtide: LOWTIDE_PROFILE=tight|balanced is not one of tight|balanced|throughput; using balanced\n"},
-        {"LOWTIDE_HOUSEKEEP=Thread", "lowtide: LOWTIDE_HOUSEKEEP=Thread is not one of inline|thread; using inline\n"},
+        {"LOWTIDE_PROFILE=Tight", "lowtide: LOWTIDE_PROFILE=Tight is not one of tight|balanced|throughput; using balanced\n"},
         {"LOWTIDE_CHECK=a\nb\033", "lowtide: LOWTIDE_CHECK=a?b? is not one of 0|1; using 1\n"},
         {"LOWTIDE_CHECK=%s%n", "lowtide: LOWTIDE_CHECK=%s%n is not one of 0|1; using 1\n"},
         {"LOWTIDE_MINMEM_FREE=lots", "lowtide: LOWTIDE_MINMEM_FREE=lots is not bytes (K, M, G, T may follow); using 0\n"},
