@@ -1,5 +1,6 @@
-/* For what, threads and order: arena.h. On failure of the kernel nothing is lost: what cannot be mapped is
- * NULL, what cannot be unmapped is released in place, what cannot be released stays retained. */
+/* For what, threads and order: arena.h. On failure of the kernel nothing is lost: what cannot be
+ * mapped is NULL, what cannot be unmapped is released in place, what cannot be released stays
+ * retained. */
 #include "arena.h"
 
 #include "budget.h"
@@ -29,14 +30,20 @@ struct path arena_path_retained(struct group *g, unsigned slot) {
 static int neighbours(uintptr_t base, size_t bytes) {
     return (pagemap_class(base - 1) != CLASS_NONE) + (pagemap_class(base + bytes) != CLASS_NONE);
 }
-void address_range_added(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, 1 - neighbours(base, bytes)); }
-void address_range_removed(uintptr_t base, size_t bytes) { count_add(&counters.address_runs, neighbours(base, bytes) - 1); }
-/* Threads that map and unmap side by side can miscount each other; so where it matters the runs are counted anew. */
+void address_range_added(uintptr_t base, size_t bytes) {
+    count_add(&counters.address_runs, 1 - neighbours(base, bytes));
+}
+void address_range_removed(uintptr_t base, size_t bytes) {
+    count_add(&counters.address_runs, neighbours(base, bytes) - 1);
+}
+/* Threads that map and unmap side by side can miscount each other; so where it matters the runs are
+ * counted anew. */
 void address_runs_recount(void) {
     int64_t runs = 0;
     bool was_ours = false;
     for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++) {
-        struct pagemap_leaf *leaf = relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
+        struct pagemap_leaf *leaf =
+            relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
         for (uintptr_t page = 0; leaf && page < LEAF_PAGES; page++) {
             bool is_ours = relaxed_load(&leaf->page[page]) != CLASS_NONE;
             runs += is_ours && !was_ours;
@@ -103,7 +110,8 @@ static void arena_open(struct group *g, unsigned slot, uintptr_t base) {
     struct arena *arena = &g->arena[slot];
     relaxed_store(&arena->base, base);
     for (unsigned i = 0; i < ARENA_BYTES / OWNER_BYTES; i++)
-        relaxed_store(pagemap_owner(base + (uintptr_t)i * OWNER_BYTES), (uintptr_t)&g->record[slot]);
+        relaxed_store(pagemap_owner(base + (uintptr_t)i * OWNER_BYTES),
+                      (uintptr_t)&g->record[slot]);
     pagemap_fill(base, ARENA_BYTES, CLASS_FREE);
     struct path fresh = path_fresh(g, slot);
     path_add(&fresh, tier_pool_mask(g->tier));
@@ -111,12 +119,13 @@ static void arena_open(struct group *g, unsigned slot, uintptr_t base) {
 
 static void count_arenas(int64_t mapped) {
     int64_t now = count_add(&counters.arenas, mapped);
-    count_add(mapped > 0 ? &counters.arenas_mapped : &counters.arenas_unmapped, mapped > 0 ? mapped : -mapped);
+    count_add(mapped > 0 ? &counters.arenas_mapped : &counters.arenas_unmapped,
+              mapped > 0 ? mapped : -mapped);
     if (now > relaxed_load(&counters.arenas_peak)) relaxed_store(&counters.arenas_peak, now);
 }
 
-/* Maps some arenas side by side: a sixteenth of what there is, so that a growing heap makes few calls and
- * address space stays within a few percent of what is in use. */
+/* Maps some arenas side by side: a sixteenth of what there is, so that a growing heap makes few
+ * calls and address space stays within a few percent of what is in use. */
 static bool arena_map(unsigned tier) {
     unsigned want = (unsigned)(relaxed_load(&counters.arenas) / 16);
     want = want < 1 ? 1 : want > 16 ? 16 : want;
@@ -146,7 +155,8 @@ static bool arena_map(unsigned tier) {
 /* ---- pools out and in ---- */
 
 /* The lowest pool with a bit in the words that `path_of` names; its bit is cleared. */
-static struct pool *claim_lowest(struct index *index, struct path (*path_of)(struct group *, unsigned)) {
+static struct pool *claim_lowest(struct index *index,
+                                 struct path (*path_of)(struct group *, unsigned)) {
     for (uint32_t id = index_next(index, 0); id != INDEX_NONE; id = index_next(index, id + 1)) {
         struct group *g = atomic_load(&group_table[id]);
         struct path p = path_of(g, 0);
@@ -194,7 +204,9 @@ static void return_pools(struct group *g, unsigned slot, uint64_t pools) {
     if (pools & ~resident) path_add(&fresh, pools & ~resident);
 }
 
-void arena_return_pool(struct pool *pool) { return_pools(pool_group(pool), pool_slot(pool), 1ull << pool_first_page(pool)); }
+void arena_return_pool(struct pool *pool) {
+    return_pools(pool_group(pool), pool_slot(pool), 1ull << pool_first_page(pool));
+}
 
 /* ---- release ---- */
 
@@ -205,7 +217,8 @@ size_t arena_release_owned(struct group *g, unsigned slot, uint64_t todo) {
         unsigned from = lowest_bit(todo);
         uint64_t rest = ~(todo >> from);
         unsigned n = rest ? lowest_bit(rest) : 64 - from;
-        if (os_release(base + (uintptr_t)from * PAGE_BYTES, n * (size_t)PAGE_BYTES)) released |= bit_run(from, n);
+        if (os_release(base + (uintptr_t)from * PAGE_BYTES, n * (size_t)PAGE_BYTES))
+            released |= bit_run(from, n);
         todo &= ~bit_run(from, n);
     }
     struct path retained = arena_path_retained(g, slot);
@@ -228,20 +241,23 @@ static bool arena_close(struct group *g, unsigned slot) {
     address_range_removed(base, ARENA_BYTES);
     relaxed_store(&map_hint, base + ARENA_BYTES);
     relaxed_store(&arena->base, 0);
-    if (os_page_bytes == sizeof(struct record)) os_release((uintptr_t)&g->record[slot], sizeof(struct record));
+    if (os_page_bytes == sizeof(struct record))
+        os_release((uintptr_t)&g->record[slot], sizeof(struct record));
     count_arenas(-1);
     give_slots_back(g, 1ull << slot);
     return true;
 }
 
-/* Takes every free pool of the arena, releases what is retained in them, and puts them back; an arena that is
- * wholly free is unmapped. */
+/* Takes every free pool of the arena, releases what is retained in them, and puts them back; an
+ * arena that is wholly free is unmapped. */
 static size_t release_free_pools(struct group *g, unsigned slot) {
-    struct path ready = path_ready(g, slot), fresh = path_fresh(g, slot), retained = arena_path_retained(g, slot);
+    struct path ready = path_ready(g, slot), fresh = path_fresh(g, slot),
+                retained = arena_path_retained(g, slot);
     uint64_t all = tier_pool_mask(g->tier);
     uint64_t mine = path_remove(&ready, all);
     if (!mine) return 0;
-    if (os_page_bytes > PAGE_BYTES || (mine | atomic_load(fresh.bits)) == all) mine |= path_remove(&fresh, all);
+    if (os_page_bytes > PAGE_BYTES || (mine | atomic_load(fresh.bits)) == all)
+        mine |= path_remove(&fresh, all);
     uint64_t pages = pages_of_pools(mine, g->tier);
     if (mine == all) {
         uint64_t held = path_remove(&retained, ~0ull);
@@ -252,7 +268,8 @@ static size_t release_free_pools(struct group *g, unsigned slot) {
         }
         path_add(&retained, held);
     }
-    size_t done = arena_release_owned(g, slot, os_page_fold(pages) & os_page_spread(atomic_load(retained.bits) & pages));
+    size_t done = arena_release_owned(
+        g, slot, os_page_fold(pages) & os_page_spread(atomic_load(retained.bits) & pages));
     return_pools(g, slot, mine);
     return done;
 }
@@ -261,8 +278,10 @@ static size_t release_free_pools(struct group *g, unsigned slot) {
 static size_t release_in_live_pools(struct group *g, unsigned slot) {
     size_t done = 0;
     uint64_t free_pools = atomic_load(&g->arena[slot].ready) | atomic_load(&g->arena[slot].fresh);
-    uint64_t pools = pools_with_pages(tier_pool_mask(g->tier) & ~free_pools, atomic_load(&g->arena[slot].retained), g->tier);
-    for (; pools; pools &= pools - 1) done += pool_release_pages(&g->record[slot].pool[lowest_bit(pools)]);
+    uint64_t pools = pools_with_pages(tier_pool_mask(g->tier) & ~free_pools,
+                                      atomic_load(&g->arena[slot].retained), g->tier);
+    for (; pools; pools &= pools - 1)
+        done += pool_release_pages(&g->record[slot].pool[lowest_bit(pools)]);
     return done;
 }
 

@@ -1,8 +1,9 @@
 /* Arenas: where pools come from and go back to, and how their free pages return to the kernel.
  *
- * No locks. A free pool is owned by whoever cleared its bit in the arena's `ready` or `fresh` word; an
- * arena by whoever holds all its pools. Lowest first: pools are handed out from the lowest group, arena and
- * page, resident ones before others, and released from the highest, so that high arenas drain.
+ * No locks. A free pool is owned by whoever cleared its bit in the arena's `ready` or `fresh` word;
+ * an arena by whoever holds all its pools. Lowest first: pools are handed out from the lowest
+ * group, arena and page, resident ones before others, and released from the highest, so that high
+ * arenas drain.
  */
 #ifndef LOWTIDE_CORE_ARENA_H
 #define LOWTIDE_CORE_ARENA_H
@@ -49,7 +50,9 @@ static inline struct group *pool_group(const struct pool *pool) {
 static inline unsigned pool_slot(const struct pool *pool) {
     return (unsigned)((uintptr_t)pool / sizeof(struct record) % GROUP_ARENAS);
 }
-static inline struct arena *pool_arena(const struct pool *pool) { return &pool_group(pool)->arena[pool_slot(pool)]; }
+static inline struct arena *pool_arena(const struct pool *pool) {
+    return &pool_group(pool)->arena[pool_slot(pool)];
+}
 static inline unsigned pool_first_page(const struct pool *pool) {
     return (unsigned)((uintptr_t)pool / sizeof(struct pool) % ARENA_PAGES);
 }
@@ -59,17 +62,19 @@ static inline uintptr_t pool_base(const struct pool *pool) {
 /* The pool of a class that holds an address in a page of that class. */
 static inline struct pool *pool_of_address(uintptr_t address, unsigned tier) {
     struct record *record = (struct record *)relaxed_load(pagemap_owner(address));
-    return &record->pool[address >> PAGE_SHIFT & (ARENA_PAGES - 1) & ~(uintptr_t)(tier_pool_pages(tier) - 1)];
+    return &record->pool[address >> PAGE_SHIFT & (ARENA_PAGES - 1) &
+                         ~(uintptr_t)(tier_pool_pages(tier) - 1)];
 }
 
 static inline struct path arena_path_partial(struct group *g, unsigned slot, unsigned class_id) {
     unsigned i = class_table[class_id].in_tier;
-    return (struct path){&g->arena[slot].partial[i], &g->partial[i], &partial_index[class_id], g->id, slot};
+    return (struct path){&g->arena[slot].partial[i], &g->partial[i], &partial_index[class_id],
+                         g->id, slot};
 }
 HIDDEN struct path arena_path_retained(struct group *g, unsigned slot);
 
-/* A pool of the tier, whole and owned by the caller (state FREE, bit in neither word), or NULL when the kernel
- * gives no memory. */
+/* A pool of the tier, whole and owned by the caller (state FREE, bit in neither word), or NULL when
+ * the kernel gives no memory. */
 HIDDEN struct pool *arena_claim_pool(unsigned tier);
 
 /* Gives a whole free pool back, its pages' bytes and counters already settled. */
@@ -78,7 +83,8 @@ HIDDEN void arena_return_pool(struct pool *pool);
 /* Releases about `pages` retained pages, highest arenas first; returns how many were. */
 HIDDEN size_t arena_release(size_t pages);
 
-/* Releases the pages of `todo` in this arena that the caller owns and that are retained; returns how many. */
+/* Releases the pages of `todo` in this arena that the caller owns and that are retained; returns
+ * how many. */
 HIDDEN size_t arena_release_owned(struct group *g, unsigned slot, uint64_t todo);
 
 /* What an address range's coming or going does to the number of runs of addresses in use. */

@@ -1,10 +1,11 @@
 /* Words, changed atomically only while the process has more than one thread.
  *
- * An atomic read-modify-write costs some 20 cycles even uncontended, and refill and spill are made of
- * them. glibc says through __libc_single_threaded that no second thread exists; pthread_create
+ * An atomic read-modify-write costs some 20 cycles even uncontended, and refill and spill are made
+ * of them. glibc says through __libc_single_threaded that no second thread exists; pthread_create
  * clears it before the second one can run, and a thread that reads "single" cannot be inside one of
  * these functions at that moment, since it is the one that calls pthread_create.
- * All orders are sequentially consistent: the protocols rely on "set mine, then look at the other's".
+ * All orders are sequentially consistent: the protocols rely on "set mine, then look at the
+ * other's".
  */
 #ifndef LOWTIDE_CORE_ATOMICS_H
 #define LOWTIDE_CORE_ATOMICS_H
@@ -13,8 +14,8 @@
 
 #include <sys/single_threaded.h>
 
-#define relaxed_load(p) atomic_load_explicit((p), memory_order_relaxed)
-#define acquire_load(p) atomic_load_explicit((p), memory_order_acquire)
+#define relaxed_load(p)     atomic_load_explicit((p), memory_order_relaxed)
+#define acquire_load(p)     atomic_load_explicit((p), memory_order_acquire)
 #define relaxed_store(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 
 static inline bool is_single_threaded(void) { return __libc_single_threaded; }
@@ -66,6 +67,8 @@ static inline unsigned lowest_bit(uint64_t w) { return (unsigned)__builtin_ctzll
 static inline unsigned highest_bit(uint64_t w) { return 63u - (unsigned)__builtin_clzll(w); }
 static inline unsigned count_bits(uint64_t w) { return (unsigned)__builtin_popcountll(w); }
 /* n bits from bit `from` on; n = 64 is allowed when from is 0. */
-static inline uint64_t bit_run(unsigned from, unsigned n) { return (n >= 64 ? ~0ull : (1ull << n) - 1) << from; }
+static inline uint64_t bit_run(unsigned from, unsigned n) {
+    return (n >= 64 ? ~0ull : (1ull << n) - 1) << from;
+}
 
 #endif

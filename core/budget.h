@@ -1,9 +1,9 @@
 /* What may be retained, and the counters that say what is.
  *
- * The guarantee (docs/DESIGN.md): heap pages resident <= live * 1.25 + 8 MiB after every free. It is kept
- * in two parts, both in pages and both growing with the live pages: what lies free in arenas and in the
- * large cache, and what magazines could pin (each block counts as the pages it can hold alone, its worst
- * case). Core reads the limits; whoever decides policy writes them.
+ * The guarantee (docs/DESIGN.md): heap pages resident <= live * 1.25 + 8 MiB after every free. It
+ * is kept in two parts, both in pages and both growing with the live pages: what lies free in
+ * arenas and in the large cache, and what magazines could pin (each block counts as the pages it
+ * can hold alone, its worst case). Core reads the limits; whoever decides policy writes them.
  */
 #ifndef LOWTIDE_CORE_BUDGET_H
 #define LOWTIDE_CORE_BUDGET_H
@@ -17,33 +17,36 @@ struct allowance {
 };
 
 struct limits {
-    struct allowance retained; /* free pages in arenas, and cached large buffers: released above it */
-    struct allowance magazine; /* what all magazines together may pin */
-    struct allowance soft;     /* what housekeeping leaves of `retained` */
-    _Atomic(int64_t) earned_pages; /* more that may be retained, as far as live + retained stays below the high water of live: */
+    struct allowance retained;     /* free pages in arenas, and cached large buffers */
+    struct allowance magazine;     /* what all magazines together may pin */
+    struct allowance soft;         /* what housekeeping leaves of `retained` */
+    _Atomic(int64_t) earned_pages; /* more that may be retained, as far as live + retained stays
+                                      below the high water of live: */
     _Atomic(int64_t) high_before;  /* counters.live_high of the time before it was last lowered */
-    _Atomic(uint32_t) guarantee_pages; /* the constant that budget_holds_for_any_magazines aims at */
-    _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped; 0: never unmapped */
+    _Atomic(uint32_t)
+        guarantee_pages;         /* the constant that budget_holds_for_any_magazines aims at */
+    _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped; 0:
+                                    never unmapped */
 };
 extern HIDDEN struct limits limits;
 
 /* Counters; each changes with the thing it counts, so at rest they equal a walk of the heap. */
 struct counters {
-    _Atomic(int64_t) live_pages;      /* in arenas and large buffers */
-    _Atomic(int64_t) retained_pages;  /* free in arenas */
-    _Atomic(int64_t) cached_pages;    /* in the large cache */
-    _Atomic(int64_t) taken_bytes;     /* in blocks that are not free in their pools */
-    _Atomic(int64_t) capacity_bytes;  /* in blocks that all magazines have room for */
-    _Atomic(int64_t) heaps_open;      /* threads that have magazines */
-    _Atomic(int64_t) large_pages;     /* of live_pages: in large buffers */
+    _Atomic(int64_t) live_pages;     /* in arenas and large buffers */
+    _Atomic(int64_t) retained_pages; /* free in arenas */
+    _Atomic(int64_t) cached_pages;   /* in the large cache */
+    _Atomic(int64_t) taken_bytes;    /* in blocks that are not free in their pools */
+    _Atomic(int64_t) capacity_bytes; /* in blocks that all magazines have room for */
+    _Atomic(int64_t) heaps_open;     /* threads that have magazines */
+    _Atomic(int64_t) large_pages;    /* of live_pages: in large buffers */
     _Atomic(int64_t) large_count;
     _Atomic(int64_t) large_mapped_bytes; /* live, cached or parked */
     _Atomic(int64_t) arenas;
     _Atomic(int64_t) arenas_peak;
     _Atomic(int64_t) arenas_mapped;   /* ever */
     _Atomic(int64_t) arenas_unmapped; /* ever */
-    _Atomic(int64_t) address_runs;    /* maximal runs of addresses the arenas and large buffers occupy */
-    _Atomic(int64_t) live_high;       /* the most live pages; policy lowers it to what is live, now and then */
+    _Atomic(int64_t) address_runs;    /* maximal runs of addresses that arenas and buffers occupy */
+    _Atomic(int64_t) live_high;       /* the most live pages since policy last lowered it */
     _Atomic(int64_t) fresh_pages;     /* ever made live without being resident */
     _Atomic(int64_t) reused_pages;    /* ever made live out of what was retained */
     _Atomic(int64_t) released_pages;  /* ever, with madvise or munmap */
@@ -54,7 +57,8 @@ struct counters {
 extern HIDDEN struct counters counters;
 
 static inline int64_t allowance_pages(const struct allowance *a) {
-    return relaxed_load(&a->base_pages) + (relaxed_load(&counters.live_pages) >> 8) * (int64_t)relaxed_load(&a->share256);
+    return relaxed_load(&a->base_pages) +
+           (relaxed_load(&counters.live_pages) >> 8) * (int64_t)relaxed_load(&a->share256);
 }
 
 /* Pages became live: `fresh` that were not resident, `reused` out of what was retained. */
@@ -69,40 +73,48 @@ static inline int64_t budget_retained_pages(void) {
     return relaxed_load(&counters.retained_pages) + relaxed_load(&counters.cached_pages);
 }
 
-/* The guarantee holds whatever magazines pin if it holds with the live pages underestimated as the bytes that the program
- * must hold at least: those taken from pools less those that all magazines have room for. */
+/* The guarantee holds whatever magazines pin if it holds with the live pages underestimated as the
+ * bytes that the program must hold at least: those taken from pools less those that all magazines
+ * have room for. */
 static inline bool budget_holds_for_any_magazines(void) {
     int64_t large = relaxed_load(&counters.large_pages), live = relaxed_load(&counters.live_pages);
-    int64_t held = large + ((relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes)) >> PAGE_SHIFT);
-    return live + allowance_pages(&limits.retained) <= held + held / 4 + relaxed_load(&limits.guarantee_pages);
+    int64_t held =
+        large + ((relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes)) >>
+                 PAGE_SHIFT);
+    return live + allowance_pages(&limits.retained) <=
+           held + held / 4 + relaxed_load(&limits.guarantee_pages);
 }
 
-/* The pages that the magazines of one heap may be able to pin, each block taken for the pages it can hold alone. They pin no
- * more pages than there are; INT64_MAX where that or the density of the pages bounds them already, else the open heaps
- * share the allowance. */
+/* The pages that the magazines of one heap may be able to pin, each block taken for the pages it
+ * can hold alone. They pin no more pages than there are; INT64_MAX where that or the density of the
+ * pages bounds them already, else the open heaps share the allowance. */
 static inline int64_t budget_magazine_share(void) {
     int64_t pages = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages);
-    if (pages <= relaxed_load(&limits.magazine.base_pages) || budget_holds_for_any_magazines()) return INT64_MAX;
+    if (pages <= relaxed_load(&limits.magazine.base_pages) || budget_holds_for_any_magazines())
+        return INT64_MAX;
     int64_t open = relaxed_load(&counters.heaps_open);
     return allowance_pages(&limits.magazine) / (open > 1 ? open : 1);
 }
 
-/* Releases what is retained above `pages`; returns the pages released. Whoever just freed a large buffer begins with the
- * pages of arenas and the other way round: what was freed last is what will be wanted next. */
+/* Releases what is retained above `pages`; returns the pages released. Whoever just freed a large
+ * buffer begins with the pages of arenas and the other way round: what was freed last is what will
+ * be wanted next. */
 enum release_order { RELEASE_LARGE_FIRST, RELEASE_PAGES_FIRST };
 HIDDEN size_t budget_release_to(int64_t pages, enum release_order order);
 
 /* What may be retained now, earned retention included. */
 HIDDEN int64_t budget_allowed_pages(void);
 
-/* Called when more is retained than allowed, before anything is released: policy may change the limits. May be NULL. */
+/* Called when more is retained than allowed, before anything is released: policy may change the
+ * limits. May be NULL. */
 extern HIDDEN void (*budget_over_hook)(void);
 
 HIDDEN void budget_enforce_slow(enum release_order order);
 
 /* Call after anything that can have made a page free, holding nothing. */
 static inline void budget_enforce(enum release_order order) {
-    if (UNLIKELY(budget_retained_pages() > allowance_pages(&limits.retained))) budget_enforce_slow(order);
+    if (UNLIKELY(budget_retained_pages() > allowance_pages(&limits.retained)))
+        budget_enforce_slow(order);
 }
 
 #endif

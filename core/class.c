@@ -8,13 +8,20 @@ static uint32_t class_bytes(unsigned class_id) {
     return (1u << e) + ((n % 8 + 1) << (e - 3));
 }
 
-static unsigned class_tier(uint32_t bytes) { return bytes <= 512 ? 0 : bytes <= 2048 ? 1 : bytes <= 8192 ? 2 : 3; }
+static unsigned class_tier(uint32_t bytes) {
+    return bytes <= 512 ? 0 : bytes <= 2048 ? 1 : bytes <= 8192 ? 2 : 3;
+}
 
 /* A magazine may pin a page a block, so the larger the block the fewer; from 32 KiB on a block is
  * dearer to touch than to fetch from its pool. */
 static uint8_t class_magazine_blocks(uint32_t bytes) {
     if (bytes <= 512) return MAGAZINE_BLOCKS;
-    return bytes <= 1024 ? 63 : bytes <= 2048 ? 31 : bytes <= 4096 ? 15 : bytes <= 8192 ? 7 : bytes <= 32768 ? 3 : 0;
+    return bytes <= 1024    ? 63
+           : bytes <= 2048  ? 31
+           : bytes <= 4096  ? 15
+           : bytes <= 8192  ? 7
+           : bytes <= 32768 ? 3
+                            : 0;
 }
 
 void class_init(void) {
@@ -37,7 +44,9 @@ unsigned class_of_aligned(size_t alignment, size_t bytes) {
     if (bytes > SLAB_MAX || alignment > ARENA_BYTES) return 0;
     for (unsigned c = class_of_request(bytes); c < CLASSES; c++) {
         const struct class_info *info = &class_table[c];
-        if (info->block_bytes % alignment == 0 && alignment <= tier_pool_pages(info->tier) * (size_t)PAGE_BYTES) return c;
+        if (info->block_bytes % alignment == 0 &&
+            alignment <= tier_pool_pages(info->tier) * (size_t)PAGE_BYTES)
+            return c;
     }
     return 0;
 }

@@ -1,9 +1,9 @@
 /* Size classes: which class serves a request, and the arithmetic of its pools.
  *
- * Small: 16-byte steps to 512 B, in pools of one page. Slabs: 8 classes for each doubling to 128 KiB (at most
- * 12.5 % apart), in pools of 4, 16 and 64 pages, so that at least 8 blocks share one up to 32 KiB and
- * what a pool leaves at its end is never touched, hence not resident.
- * The class of a small request is its size in 16-byte steps, so the fast path needs no table.
+ * Small: 16-byte steps to 512 B, in pools of one page. Slabs: 8 classes for each doubling to 128
+ * KiB (at most 12.5 % apart), in pools of 4, 16 and 64 pages, so that at least 8 blocks share one
+ * up to 32 KiB and what a pool leaves at its end is never touched, hence not resident. The class of
+ * a small request is its size in 16-byte steps, so the fast path needs no table.
  */
 #ifndef LOWTIDE_CORE_CLASS_H
 #define LOWTIDE_CORE_CLASS_H
@@ -12,8 +12,8 @@
 
 struct class_info {
     uint32_t block_bytes;
-    uint32_t reciprocal;     /* ceil(2^32 / block_bytes): offset * reciprocal >> 32 = block's index */
-    uint16_t blocks;         /* in a pool */
+    uint32_t reciprocal; /* ceil(2^32 / block_bytes): offset * reciprocal >> 32 = block's index */
+    uint16_t blocks;     /* in a pool */
     uint8_t tier;
     uint8_t in_tier;         /* index among the tier's classes */
     uint8_t words;           /* of the bitmap in use */

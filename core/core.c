@@ -25,24 +25,29 @@ static void *out_of_memory(void) {
     return NULL;
 }
 
-/* The block on top of a magazine has lost its mark, or looks as if it were in its pool. True when only the latter holds and the
- * bitmap says no: the program left its own address there. Otherwise the block was freed twice and is the program's already, or
- * was written to after its free; either way it is not handed out. */
+/* The block on top of a magazine has lost its mark, or looks as if it were in its pool. True when
+ * only the latter holds and the bitmap says no: the program left its own address there. Otherwise
+ * the block was freed twice and is the program's already, or was written to after its free; either
+ * way it is not handed out. */
 static bool is_really_free(unsigned class_id, void **block, const struct magazine *m) {
     if (pool_block_is_free(class_id, block)) report_misuse("double free", block);
     if (block[0] == m) return true;
     if (!core_check_level) return false;
-    report_misuse(!block[0] || heap_holds(class_id, block) ? "double free" : "double free or write after free", block);
+    report_misuse(!block[0] || heap_holds(class_id, block) ? "double free"
+                                                           : "double free or write after free",
+                  block);
 }
 
-/* In a slab, the page with a free block's marks may have been released, so the bitmap is asked itself. */
+/* In a slab, the page with a free block's marks may have been released, so the bitmap is asked
+ * itself. */
 static bool is_takable(unsigned class_id, void **block, const struct magazine *m) {
-    bool is_sure = block_is_sound(block, m) && (class_id <= SMALL_CLASSES || !pool_block_is_free(class_id, block));
+    bool is_sure = block_is_sound(block, m) &&
+                   (class_id <= SMALL_CLASSES || !pool_block_is_free(class_id, block));
     return is_sure || is_really_free(class_id, block, m);
 }
 
-/* A block of the class from magazine or pools; once more after giving back everything retained, since memory or address
- * space that another tier holds may be what is missing. */
+/* A block of the class from magazine or pools; once more after giving back everything retained,
+ * since memory or address space that another tier holds may be what is missing. */
 static void *take_block(unsigned class_id, bool *zero) {
     struct magazine *m = &heap_current->magazine[class_id];
     for (void **block; (block = m->top[-1]);) {
@@ -86,7 +91,9 @@ void *core_calloc(size_t count, size_t bytes) {
     }
     core_init();
     bool zero;
-    void *block = total > SLAB_MAX ? take_large(total, 1, &zero) : take_block(class_of_request(total), total > PAGE_BYTES ? &zero : NULL);
+    void *block = total > SLAB_MAX
+                      ? take_large(total, 1, &zero)
+                      : take_block(class_of_request(total), total > PAGE_BYTES ? &zero : NULL);
     if (!block) return out_of_memory();
     if (total <= PAGE_BYTES || !zero) memset(block, 0, total);
     return block;
@@ -105,13 +112,15 @@ void *core_memalign(size_t alignment, size_t bytes) {
 
 /* ---- pointers from outside ---- */
 
-/* Bytes at p if it is a pointer of ours that may be used; 0 if it is not ours. Anything in between is reported. */
+/* Bytes at p if it is a pointer of ours that may be used; 0 if it is not ours. Anything in between
+ * is reported. */
 static size_t owned_bytes(const void *p, const char *call) {
     uintptr_t address = (uintptr_t)p;
     unsigned class_id = pagemap_class(address);
     if (class_id == CLASS_NONE) return 0;
     size_t bytes = 0;
-    if (is_block_class(class_id) && pagemap_is_block_start(address, class_id) && !pool_block_is_free(class_id, p))
+    if (is_block_class(class_id) && pagemap_is_block_start(address, class_id) &&
+        !pool_block_is_free(class_id, p))
         bytes = class_table[class_id].block_bytes;
     else if (class_id == CLASS_LARGE)
         bytes = large_usable_bytes(p);
@@ -124,7 +133,8 @@ void core_free_slow(void *p) {
     uintptr_t address = (uintptr_t)p;
     unsigned class_id = pagemap_class(address);
     if (is_block_class(class_id)) {
-        if (!pagemap_is_block_start(address, class_id)) report_misuse("free of an interior pointer", p);
+        if (!pagemap_is_block_start(address, class_id))
+            report_misuse("free of an interior pointer", p);
         report_misuse("double free", p);
     } else if (class_id == CLASS_LARGE || class_id == CLASS_LARGE_BODY) {
         struct heap *gate = gate_enter();
@@ -147,7 +157,9 @@ size_t core_usable_bytes(const void *p) {
 }
 
 /* A smaller request keeps its block unless that would waste more than a quarter of it. */
-static bool fits_in_place(size_t have, size_t bytes) { return bytes <= have && bytes >= have - have / 4; }
+static bool fits_in_place(size_t have, size_t bytes) {
+    return bytes <= have && bytes >= have - have / 4;
+}
 
 void *core_realloc(void *p, size_t bytes) {
     if (!p) return core_malloc(bytes);
@@ -165,7 +177,8 @@ void *core_realloc(void *p, size_t bytes) {
     void *q = is_large && bytes > SLAB_MAX ? large_resize(p, bytes) : NULL;
     gate_leave(gate);
     if (q) return q;
-    q = core_malloc(bytes); /* also when the kernel does not move a range made of several mappings */
+    q = core_malloc(
+        bytes); /* also when the kernel does not move a range made of several mappings */
     if (!q) return bytes <= have ? p : NULL;
     memcpy(q, p, have < bytes ? have : bytes);
     core_free(p);

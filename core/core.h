@@ -1,17 +1,19 @@
 /* The face of core: the calls of malloc's family, and what stands behind them.
  *
- * Theory of operation. malloc pops the thread's magazine for the class (heap.h); an empty one refills from the
- * lowest pools that have free blocks (pool.h), a full one spills its older half into their bitmaps. Pools
- * come from arenas (arena.h); a page whose last block came back is retained, and what is retained beyond
- * the budget (budget.h) goes back to the kernel (os.h). free learns everything it needs from one byte of
- * the page map (pagemap.h). Above 128 KiB a buffer is a mapping of its own (large.h).
+ * Theory of operation. malloc pops the thread's magazine for the class (heap.h); an empty one
+ * refills from the lowest pools that have free blocks (pool.h), a full one spills its older half
+ * into their bitmaps. Pools come from arenas (arena.h); a page whose last block came back is
+ * retained, and what is retained beyond the budget (budget.h) goes back to the kernel (os.h). free
+ * learns everything it needs from one byte of the page map (pagemap.h). Above 128 KiB a buffer is a
+ * mapping of its own (large.h).
  *
- * Start-up: static data is valid before any constructor ran; the first call that misses a magazine runs core_init. Ways in: the calls below,
- * from any thread at any time, also from inside libc's mmap family when somebody wrapped it; not from signal
- * handlers that interrupted one of them, as with every malloc.
+ * Start-up: static data is valid before any constructor ran; the first call that misses a magazine
+ * runs core_init. Ways in: the calls below, from any thread at any time, also from inside libc's
+ * mmap family when somebody wrapped it; not from signal handlers that interrupted one of them, as
+ * with every malloc.
  *
- * Locks: none. Every shared word changes by one atomic operation, so there is no lock order, fork has nothing to
- * acquire, and a child inherits at worst a lease or a claim of a thread that is gone
+ * Locks: none. Every shared word changes by one atomic operation, so there is no lock order, fork
+ * has nothing to acquire, and a child inherits at worst a lease or a claim of a thread that is gone
  * (heap_adopt_after_fork ends the leases).
  *
  * Out of memory: NULL, after everything retained was released and tried again; never an abort.
@@ -29,12 +31,12 @@
 
 #include <errno.h>
 
-/* How much misuse is looked for. 1: a block in a magazine that has lost its mark, and is not free in its pool either, is reported. 0:
- * it is never used again. */
+/* How much misuse is looked for. 1: a block in a magazine that has lost its mark, and is not free
+ * in its pool either, is reported. 0: it is never used again. */
 extern HIDDEN int core_check_level;
 
-/* What to do with pointers that are not ours: libc's own allocator may have made them. Each may be NULL: then the
- * pointer is reported. `usable` returns 0 for a pointer it does not know. */
+/* What to do with pointers that are not ours: libc's own allocator may have made them. Each may be
+ * NULL: then the pointer is reported. `usable` returns 0 for a pointer it does not know. */
 struct foreign_calls {
     bool (*free)(void *p);
     size_t (*usable_bytes)(const void *p);
@@ -54,20 +56,26 @@ HIDDEN void *core_realloc(void *p, size_t bytes);
 HIDDEN void *core_memalign(size_t alignment, size_t bytes);
 /* 0 for NULL; a foreign pointer is asked of libc. */
 HIDDEN size_t core_usable_bytes(const void *p);
-/* Flushes the calling thread's magazines and releases all that is retained but `keep_bytes`; true if anything was. */
+/* Flushes the calling thread's magazines and releases all that is retained but `keep_bytes`; true
+ * if anything was. */
 HIDDEN bool core_trim(size_t keep_bytes);
 
-/* Double frees. A block in a magazine carries the address of that magazine in its first word: free and refill write it, malloc
- * looks for it and clears it. A block in its pool carries its own address in the second word: whoever returns it writes that, refill clears
- * it. So a block that was freed twice is found before it would be handed out for the second time, by whichever thread, or by the pool's bitmap at the
- * spill; a second free right after the first is seen at once, on top of the magazine. Looking into the block at each free would
- * find every second free at once, but a cold block's cache miss then stalls the caller (half again the time for random
- * frees over 26 MB, measured), where a store does not. */
-static ALWAYS_INLINE bool block_is_sound(void **block, const struct magazine *m) { return block[0] == m && block[1] != block; }
+/* Double frees. A block in a magazine carries the address of that magazine in its first word: free
+ * and refill write it, malloc looks for it and clears it. A block in its pool carries its own
+ * address in the second word: whoever returns it writes that, refill clears it. So a block that was
+ * freed twice is found before it would be handed out for the second time, by whichever thread, or
+ * by the pool's bitmap at the spill; a second free right after the first is seen at once, on top of
+ * the magazine. Looking into the block at each free would find every second free at once, but a
+ * cold block's cache miss then stalls the caller (half again the time for random frees over 26 MB,
+ * measured), where a store does not. */
+static ALWAYS_INLINE bool block_is_sound(void **block, const struct magazine *m) {
+    return block[0] == m && block[1] != block;
+}
 
 static ALWAYS_INLINE void *core_malloc(size_t bytes) {
     if (UNLIKELY(bytes > SMALL_MAX)) return core_malloc_slow(bytes);
-    struct magazine *m = (struct magazine *)((char *)heap_current->magazine + ((bytes + 15) & ~(size_t)15));
+    struct magazine *m =
+        (struct magazine *)((char *)heap_current->magazine + ((bytes + 15) & ~(size_t)15));
     void **top = m->top;
     void **block = top[-1];
     if (UNLIKELY(!block || !block_is_sound(block, m))) return core_malloc_slow(bytes);
@@ -76,9 +84,9 @@ static ALWAYS_INLINE void *core_malloc(size_t bytes) {
     return block;
 }
 
-/* pagemap_class, pagemap_is_block_start and a push, but written around one base register and one index: the class in
- * steps of 16 bytes reaches the check, the offset mask and the magazine. The empty asm statements keep the compiler
- * from computing either anew. */
+/* pagemap_class, pagemap_is_block_start and a push, but written around one base register and one
+ * index: the class in steps of 16 bytes reaches the check, the offset mask and the magazine. The
+ * empty asm statements keep the compiler from computing either anew. */
 static ALWAYS_INLINE void core_free(void *p) {
     uintptr_t address = (uintptr_t)p, gib = address >> LEAF_SHIFT;
     if (UNLIKELY(gib >= ROOT_ENTRIES)) goto slow;
@@ -86,7 +94,8 @@ static ALWAYS_INLINE void core_free(void *p) {
     __asm__("" : "+r"(map));
     uintptr_t leaf = acquire_load(&map->root[gib]);
     if (UNLIKELY(!leaf)) goto slow;
-    size_t step = (size_t)relaxed_load((_Atomic(uint8_t) *)(leaf + (address >> PAGE_SHIFT))) * sizeof(struct magazine);
+    size_t step = (size_t)relaxed_load((_Atomic(uint8_t) *)(leaf + (address >> PAGE_SHIFT))) *
+                  sizeof(struct magazine);
     __asm__("" : "+r"(step));
     CHECK_BLOCK_START(map, step, address, slow);
     struct magazine *m = (struct magazine *)((char *)heap_current->magazine + step);
@@ -104,7 +113,8 @@ slow:
     core_free_slow(p);
 }
 
-_Static_assert(sizeof(struct class_check) == sizeof(struct magazine) && sizeof(struct class_offset) == sizeof(struct magazine),
+_Static_assert(sizeof(struct class_check) == sizeof(struct magazine) &&
+                   sizeof(struct class_offset) == sizeof(struct magazine),
                "one step for all three");
 
 #endif

@@ -43,7 +43,8 @@ void gate_close(void) {
     if (is_single_threaded()) return;
     int64_t end = now_ms() + GATE_WAIT_MS;
     uintptr_t open = 0;
-    while (!atomic_compare_exchange_strong(&gate_owner, &open, (uintptr_t)pthread_self()) && now_ms() < end) {
+    while (!atomic_compare_exchange_strong(&gate_owner, &open, (uintptr_t)pthread_self()) &&
+           now_ms() < end) {
         open = 0;
         wait_a_little(); /* another thread forks */
     }

@@ -1,9 +1,11 @@
 /* The fork gate: a child should not be made while another thread is in the middle of a slow path.
  *
- * A fork copies page after page, so what a thread changes meanwhile arrives in the child torn: a pool that is listed by its descriptor and
- * offered as free by its arena. Therefore slow paths pass a gate; fork closes it, waits until nobody is inside, and opens it again in parent and child. Nobody waits
- * for ever: fork may need a lock of libc's that is held by a thread which waits here, so whoever has waited GATE_WAIT_MS goes on.
- * Magazines change outside of the gate; a child distrusts those of other threads (heap_adopt_after_fork).
+ * A fork copies page after page, so what a thread changes meanwhile arrives in the child torn: a
+ * pool that is listed by its descriptor and offered as free by its arena. Therefore slow paths pass
+ * a gate; fork closes it, waits until nobody is inside, and opens it again in parent and child.
+ * Nobody waits for ever: fork may need a lock of libc's that is held by a thread which waits here,
+ * so whoever has waited GATE_WAIT_MS goes on. Magazines change outside of the gate; a child
+ * distrusts those of other threads (heap_adopt_after_fork).
  */
 #ifndef LOWTIDE_CORE_GATE_H
 #define LOWTIDE_CORE_GATE_H
@@ -39,7 +41,8 @@ static inline void gate_leave(struct heap *heap) {
     if (heap == &heap_none)
         atomic_fetch_sub(&gate_others, 1);
     else
-        atomic_store_explicit(&heap->gate_depth, relaxed_load(&heap->gate_depth) - 1, memory_order_release);
+        atomic_store_explicit(&heap->gate_depth, relaxed_load(&heap->gate_depth) - 1,
+                              memory_order_release);
 }
 
 /* Before fork and after it in the parent. In the child: gate_reset. */

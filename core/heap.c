@@ -1,9 +1,9 @@
 /* For what, and who owns what: heap.h.
  *
- * Capacities begin with 7 and double at each refill or spill, as far as the class and the thread's share of
- * the budget allow, but one block is always allowed, so that the common malloc/free pair stays out of the pools.
- * A heap's slots: a first part of 7 and fewer slots a class, together a page, and a second with the full
- * capacities, of which only what is used gets touched.
+ * Capacities begin with 7 and double at each refill or spill, as far as the class and the thread's
+ * share of the budget allow, but one block is always allowed, so that the common malloc/free pair
+ * stays out of the pools. A heap's slots: a first part of 7 and fewer slots a class, together a
+ * page, and a second with the full capacities, of which only what is used gets touched.
  */
 #include "heap.h"
 
@@ -21,10 +21,10 @@ enum { FIRST_CAPACITY = 7, HOOK_INTERVAL = 16 };
 
 static void *empty_slot[2]; /* NULL below the top: an empty magazine without capacity */
 
-#define NO_MAGAZINES                                                        \
-    {                                                                       \
+#define NO_MAGAZINES                                                              \
+    {                                                                             \
         .magazine = {[0 ... CLASS_BYTES - 1] = {empty_slot + 1, empty_slot + 1}}, \
-        .desk = {[0 ... CLASSES - 1] = {.base = empty_slot + 1}},           \
+        .desk = {[0 ... CLASSES - 1] = {.base = empty_slot + 1}},                 \
     }
 struct heap heap_none = NO_MAGAZINES, heap_gone = NO_MAGAZINES;
 _Thread_local struct heap *heap_current = &heap_none;
@@ -45,7 +45,8 @@ static unsigned first_capacity(unsigned class_id) {
 /* Slots a class needs in one part: its capacity and the NULL below. */
 static size_t slots_before(unsigned class_id, bool full) {
     size_t slots = 0;
-    for (unsigned c = 1; c < class_id; c++) slots += 1 + (full ? class_table[c].magazine_blocks : first_capacity(c));
+    for (unsigned c = 1; c < class_id; c++)
+        slots += 1 + (full ? class_table[c].magazine_blocks : first_capacity(c));
     return slots;
 }
 
@@ -56,7 +57,8 @@ static void **heap_slots(struct heap *heap, unsigned class_id, bool full) {
 }
 
 size_t heap_bytes(void) {
-    size_t bytes = sizeof(struct heap) + (slots_before(CLASSES, false) + slots_before(CLASSES, true)) * sizeof(void *);
+    size_t bytes = sizeof(struct heap) +
+                   (slots_before(CLASSES, false) + slots_before(CLASSES, true)) * sizeof(void *);
     return os_round_up(bytes);
 }
 
@@ -90,7 +92,8 @@ static struct heap *heap_create(void) {
 }
 
 static struct heap *take_closed(void) {
-    for (uint32_t id = index_next(&closed_index, 0); id != INDEX_NONE; id = index_next(&closed_index, id + 1)) {
+    for (uint32_t id = index_next(&closed_index, 0); id != INDEX_NONE;
+         id = index_next(&closed_index, id + 1)) {
         struct heap *heap = atomic_load(&heap_table[id]);
         bool is_ours = atomic_exchange(&heap->closed, 0);
         index_settle(&closed_index, id, &heap->closed);
@@ -99,8 +102,8 @@ static struct heap *take_closed(void) {
     return NULL;
 }
 
-/* A thread whose first allocation came in the last round of its key destructors is gone without having closed its heap. Each new
- * heap first looks at two others, so all are found in the end. */
+/* A thread whose first allocation came in the last round of its key destructors is gone without
+ * having closed its heap. Each new heap first looks at two others, so all are found in the end. */
 static void reap(void) {
     static _Atomic(uint32_t) next;
     uint32_t heaps = atomic_load(&heap_count);
@@ -144,7 +147,8 @@ static struct heap *heap_of_thread(void) {
 
 /* ---- capacity ---- */
 
-/* A forked child sees a magazine as of any moment; what lies below `top` at that moment must be its blocks and nothing else. */
+/* A forked child sees a magazine as of any moment; what lies below `top` at that moment must be its
+ * blocks and nothing else. */
 static void set_top(struct magazine *m, void **top) {
     atomic_signal_fence(memory_order_seq_cst);
     m->top = top;
@@ -162,7 +166,8 @@ static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity
     heap->magazine[class_id].limit = d->base + capacity;
 }
 
-/* The largest capacity a class may grow to now: what the thread's share allows if its classes share alike. */
+/* The largest capacity a class may grow to now: what the thread's share allows if its classes share
+ * alike. */
 static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
     const struct class_info *info = &class_table[class_id];
     int64_t share = budget_magazine_share();
@@ -201,7 +206,8 @@ static void magazine_flush(struct heap *heap, unsigned class_id) {
 
 static void flush(struct heap *heap, bool idle_only) {
     for (unsigned c = 1; c < CLASSES; c++) {
-        if (heap->desk[c].capacity && !(idle_only && heap->desk[c].is_active)) magazine_flush(heap, c);
+        if (heap->desk[c].capacity && !(idle_only && heap->desk[c].is_active))
+            magazine_flush(heap, c);
         heap->desk[c].is_active = false;
     }
 }
@@ -306,12 +312,13 @@ static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
     pool_return(class_id, older, held - keep);
 }
 
-/* The heap could pin more than its share: idle magazines go, the others shrink by half, to no less than three quarters of
- * what is fair, so that the next spill does not come here again. */
+/* The heap could pin more than its share: idle magazines go, the others shrink by half, to no less
+ * than three quarters of what is fair, so that the next spill does not come here again. */
 static NOINLINE void shrink(struct heap *heap) {
     for (unsigned c = 1; c < CLASSES; c++) {
         struct desk *d = &heap->desk[c];
-        unsigned fair = fair_capacity(heap, c) * 3 / 4, half = d->capacity / 2u, keep = half > fair ? half : fair;
+        unsigned fair = fair_capacity(heap, c) * 3 / 4, half = d->capacity / 2u,
+                 keep = half > fair ? half : fair;
         if (d->capacity && (!d->is_active || !keep))
             magazine_flush(heap, c);
         else if (d->capacity > keep) {
@@ -332,7 +339,8 @@ static void spill(void *block, unsigned class_id) {
     count_slow_path(heap, &heap->spills);
     m = &heap->magazine[class_id];
     if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) shrink(heap);
-    if (m->top == m->limit && !magazine_grow(heap, class_id)) spill_to(heap, class_id, heap->desk[class_id].capacity / 2);
+    if (m->top == m->limit && !magazine_grow(heap, class_id))
+        spill_to(heap, class_id, heap->desk[class_id].capacity / 2);
     *(struct magazine **)block = m;
     *m->top = block;
     set_top(m, m->top + 1);
@@ -354,7 +362,8 @@ static void adopt_magazine(struct heap *heap, unsigned class_id) {
     struct magazine *m = &heap->magazine[class_id];
     for (void **slot = m->top; slot[-1]; slot--) {
         uintptr_t address = (uintptr_t)slot[-1];
-        if (pagemap_class(address) != class_id || !pagemap_is_block_start(address, class_id)) continue;
+        if (pagemap_class(address) != class_id || !pagemap_is_block_start(address, class_id))
+            continue;
         if (!pool_block_is_free(class_id, slot[-1])) pool_return(class_id, &slot[-1], 1);
     }
     heap->desk[class_id].base = m->top = empty_slot + 1;

@@ -1,14 +1,15 @@
 /* Heaps: a thread's magazines, in front of the pools.
  *
- * A magazine is a stack of free blocks of one class. `top` points behind the last block, one slot below the first is NULL, so
- * that malloc needs no other test for "empty", and free compares `top` with `limit` for "full". A class that
- * the thread does not use, and every page-map byte that is no class at all, has an empty magazine of
- * no capacity, so the fast paths need no test for them either.
+ * A magazine is a stack of free blocks of one class. `top` points behind the last block, one slot
+ * below the first is NULL, so that malloc needs no other test for "empty", and free compares `top`
+ * with `limit` for "full". A class that the thread does not use, and every page-map byte that is no
+ * class at all, has an empty magazine of no capacity, so the fast paths need no test for them
+ * either.
  *
- * A heap belongs to one thread; nobody else touches its magazines while that thread lives. Heaps are
- * never unmapped: a thread that ends flushes its heap and leaves it to the next one. A thread without
- * a heap yet has `heap_none`, one that is past its end (or has no memory for a heap) `heap_gone`; their
- * magazines are all empty for good, so each call goes to the pools.
+ * A heap belongs to one thread; nobody else touches its magazines while that thread lives. Heaps
+ * are never unmapped: a thread that ends flushes its heap and leaves it to the next one. A thread
+ * without a heap yet has `heap_none`, one that is past its end (or has no memory for a heap)
+ * `heap_gone`; their magazines are all empty for good, so each call goes to the pools.
  */
 #ifndef LOWTIDE_CORE_HEAP_H
 #define LOWTIDE_CORE_HEAP_H
@@ -33,18 +34,19 @@ struct desk {
 struct heap {
     struct magazine magazine[CLASS_BYTES];
     struct desk desk[CLASSES];
-    _Atomic(struct pool *) leased; /* the last pool it tried to lease: a forked child ends such leases */
+    _Atomic(struct pool *) leased; /* the last pool it tried to lease; a forked child ends that */
     _Atomic(uint32_t) gate_depth;  /* in how many slow paths the owner is */
     _Atomic(uint64_t) refills;     /* written by the owner alone */
     _Atomic(uint64_t) spills;
-    int64_t capacity_pages;        /* what the capacities could pin; owner only */
-    _Atomic(bool) is_dirty;        /* something may be given back since it was last flushed whole; heap_none's is shared */
-    _Atomic(bool) is_asleep;       /* the owner is in a blocking call */
-    int64_t housekept_ms;          /* for the slow-path hook's use; owner only */
-    uint32_t classes_in_use;       /* with a capacity; owner only */
+    int64_t capacity_pages;  /* what the capacities could pin; owner only */
+    _Atomic(bool) is_dirty;  /* something may be given back since it was last flushed whole;
+                                heap_none's is shared */
+    _Atomic(bool) is_asleep; /* the owner is in a blocking call */
+    int64_t housekept_ms;    /* for the slow-path hook's use; owner only */
+    uint32_t classes_in_use; /* with a capacity; owner only */
     uint32_t id;
-    word closed;                   /* 1: waits for a thread */
-    pthread_mutex_t life;          /* robust, held by the owner: who finds its owner dead takes the heap over */
+    word closed;          /* 1: waits for a thread */
+    pthread_mutex_t life; /* robust, held by the owner; who finds that one dead takes over */
 } __attribute__((aligned(CACHE_LINE)));
 
 extern HIDDEN _Thread_local struct heap *heap_current __attribute__((tls_model("initial-exec")));
@@ -52,38 +54,42 @@ extern HIDDEN struct heap heap_none, heap_gone;
 extern HIDDEN _Atomic(struct heap *) heap_table[MAX_HEAPS];
 extern HIDDEN _Atomic(uint32_t) heap_count;
 
-/* Called when a thread got a heap, so that preload can arrange to hear of the thread's end; and now and then on slow
- * paths, holding nothing, so that policy can look at its clock. Either may be NULL. */
+/* Called when a thread got a heap, so that preload can arrange to hear of the thread's end; and now
+ * and then on slow paths, holding nothing, so that policy can look at its clock. Either may be
+ * NULL. */
 extern HIDDEN void (*heap_opened_hook)(void);
 extern HIDDEN void (*heap_slow_path_hook)(void);
 
-static inline void heap_note_lease(struct pool *pool) { relaxed_store(&heap_current->leased, pool); }
+static inline void heap_note_lease(struct pool *pool) {
+    relaxed_store(&heap_current->leased, pool);
+}
 
-/* The magazine of the class was empty (or the class has none): a block from the pools, or NULL when the kernel has
- * no more memory. *zero as pool_take. */
+/* The magazine of the class was empty (or the class has none): a block from the pools, or NULL when
+ * the kernel has no more memory. *zero as pool_take. */
 HIDDEN void *heap_refill(unsigned class_id, bool *zero);
 
-/* The magazine of the block's class was full (or the class has none): the block goes on top or to its pool. `m` is a magazine
- * of heap_current. */
+/* The magazine of the block's class was full (or the class has none): the block goes on top or to
+ * its pool. `m` is a magazine of heap_current. */
 HIDDEN void heap_spill(void *block, struct magazine *m);
 
-/* Returns to the pools what the calling thread's magazines hold: of all classes, or of those not used since
- * the last call. */
+/* Returns to the pools what the calling thread's magazines hold: of all classes, or of those not
+ * used since the last call. */
 HIDDEN void heap_flush(bool idle_only);
 
-/* Returns everything to the pools and gives nothing to the kernel: for the end of the process, so that a block freed twice
- * whose second copy was never asked for is still reported. */
+/* Returns everything to the pools and gives nothing to the kernel: for the end of the process, so
+ * that a block freed twice whose second copy was never asked for is still reported. */
 HIDDEN void heap_check_magazines(void);
 
 /* The thread is about to end: flush, give the heap up, and go on without one. */
 HIDDEN void heap_close(void);
 
-/* In a forked child: takes over what the threads that are gone held. Their magazines may have been copied in the middle of
- * a change, so each block is asked for in the page map and its pool first. */
+/* In a forked child: takes over what the threads that are gone held. Their magazines may have been
+ * copied in the middle of a change, so each block is asked for in the page map and its pool first.
+ */
 HIDDEN void heap_adopt_after_fork(void);
 
-/* True when the block waits in a magazine of the class; other threads' are read without their leave, so
- * the answer for them is a guess that is right while they rest. */
+/* True when the block waits in a magazine of the class; other threads' are read without their
+ * leave, so the answer for them is a guess that is right while they rest. */
 HIDDEN bool heap_holds(unsigned class_id, const void *block);
 
 /* Address space of one heap. */

@@ -1,9 +1,9 @@
 /* A bitmap of bitmaps: which of up to 65,536 ids (groups, heaps) have something.
  *
- * Three levels of 64-bit words; every search is count-trailing-zeros three times. A bit says "maybe":
- * index_set is called after the thing itself was made visible, index_settle clears the bit and then
- * looks at the thing again, so a bit may be set for nothing but is not missing once both calls have
- * returned. (The same rule holds between the words of an arena and those of its group.)
+ * Three levels of 64-bit words; every search is count-trailing-zeros three times. A bit says
+ * "maybe": index_set is called after the thing itself was made visible, index_settle clears the bit
+ * and then looks at the thing again, so a bit may be set for nothing but is not missing once both
+ * calls have returned. (The same rule holds between the words of an arena and those of its group.)
  * No locks; all-zero is an empty index.
  */
 #ifndef LOWTIDE_CORE_INDEX_H
@@ -24,7 +24,8 @@ static inline void hint_set(word *upper, unsigned bit) {
     if (!(atomic_load(upper) >> bit & 1)) word_or(upper, 1ull << bit);
 }
 
-/* Clears `bit` of `upper` because `lower` was seen to be zero, and takes that back if it no longer is. */
+/* Clears `bit` of `upper` because `lower` was seen to be zero, and takes that back if it no longer
+ * is. */
 static inline void hint_clear(word *upper, unsigned bit, word *lower) {
     word_clear(upper, 1ull << bit);
     if (atomic_load(lower)) word_or(upper, 1ull << bit);
@@ -39,8 +40,10 @@ static inline void index_set(struct index *ix, uint32_t id) {
 /* The thing behind `id`, whose word is `lower`, was seen to be empty. */
 static inline void index_settle(struct index *ix, uint32_t id, word *lower) {
     hint_clear(&ix->bottom[id / 64], id % 64, lower);
-    if (!atomic_load(&ix->bottom[id / 64])) hint_clear(&ix->middle[id / 4096], id / 64 % 64, &ix->bottom[id / 64]);
-    if (!atomic_load(&ix->middle[id / 4096])) hint_clear(&ix->top, id / 4096, &ix->middle[id / 4096]);
+    if (!atomic_load(&ix->bottom[id / 64]))
+        hint_clear(&ix->middle[id / 4096], id / 64 % 64, &ix->bottom[id / 64]);
+    if (!atomic_load(&ix->middle[id / 4096]))
+        hint_clear(&ix->top, id / 4096, &ix->middle[id / 4096]);
     if (atomic_load(lower)) index_set(ix, id);
 }
 

@@ -1,8 +1,9 @@
 /* For what: large.h. No locks: a cache entry is one word, taken by compare-and-swap.
  *
- * An owner word is size in bytes (a multiple of 64 KiB) | pages at the end that the program did not ask for. Those are not
- * counted as live: nobody touches them. Mappings that could not be unmapped (too many holes in the address space, or the kernel
- * refused) are parked: released, and kept for reuse in stacks by size, as many as there are.
+ * An owner word is size in bytes (a multiple of 64 KiB) | pages at the end that the program did not
+ * ask for. Those are not counted as live: nobody touches them. Mappings that could not be unmapped
+ * (too many holes in the address space, or the kernel refused) are parked: released, and kept for
+ * reuse in stacks by size, as many as there are.
  */
 #include "large.h"
 
@@ -20,22 +21,28 @@ static word cache_entry[CACHE_ENTRIES];
 static _Atomic(uint64_t) cache_stamp[CACHE_ENTRIES], cache_clock; /* order of arrival */
 static _Atomic(uintptr_t) map_hint;
 
-/* Parked ranges: a stack for each size class, linked through their first owner words (base of the next); the second holds the size.
- * A head is base / 64 KiB | a count of changes above, so that a stale head is noticed. */
+/* Parked ranges: a stack for each size class, linked through their first owner words (base of the
+ * next); the second holds the size. A head is base / 64 KiB | a count of changes above, so that a
+ * stale head is noticed. */
 static word parked[PARKED_STACKS];
 static _Atomic(int64_t) parked_count;
 
 static uint64_t entry_make(uintptr_t base, size_t bytes) {
     return base >> OWNER_SHIFT | (uint64_t)(bytes >> OWNER_SHIFT) << ENTRY_BASE_BITS;
 }
-static uintptr_t entry_base(uint64_t e) { return (uintptr_t)(e & ((1ull << ENTRY_BASE_BITS) - 1)) << OWNER_SHIFT; }
+static uintptr_t entry_base(uint64_t e) {
+    return (uintptr_t)(e & ((1ull << ENTRY_BASE_BITS) - 1)) << OWNER_SHIFT;
+}
 static size_t entry_bytes(uint64_t e) { return (size_t)(e >> ENTRY_BASE_BITS) << OWNER_SHIFT; }
 
 static bool cache_store(uint64_t e) {
     for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
         uint64_t none = 0;
-        if (relaxed_load(&cache_entry[i]) || !atomic_compare_exchange_strong(&cache_entry[i], &none, e)) continue;
-        relaxed_store(&cache_stamp[i], atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed));
+        if (relaxed_load(&cache_entry[i]) ||
+            !atomic_compare_exchange_strong(&cache_entry[i], &none, e))
+            continue;
+        relaxed_store(&cache_stamp[i],
+                      atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed));
         return true;
     }
     return false;
@@ -61,7 +68,8 @@ static uint64_t cache_take_fitting(size_t bytes, size_t alignment) {
 static uint64_t cache_take_neighbour(uintptr_t base, size_t bytes) {
     for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
         uint64_t e = relaxed_load(&cache_entry[i]);
-        if (!e || (entry_base(e) + entry_bytes(e) != base && entry_base(e) != base + bytes)) continue;
+        if (!e || (entry_base(e) + entry_bytes(e) != base && entry_base(e) != base + bytes))
+            continue;
         if (atomic_compare_exchange_strong(&cache_entry[i], &e, 0)) return e;
     }
     return 0;
@@ -87,7 +95,8 @@ static uint64_t cache_take_oldest(void) {
 /* Eight classes for each doubling: the class a size belongs to, rounded down. */
 static unsigned parked_class(size_t granules) {
     unsigned e = highest_bit(granules);
-    unsigned step = e < 3 ? (unsigned)(granules << (3 - e)) & 7 : (unsigned)(granules >> (e - 3)) & 7;
+    unsigned step =
+        e < 3 ? (unsigned)(granules << (3 - e)) & 7 : (unsigned)(granules >> (e - 3)) & 7;
     return e * 8 + step;
 }
 
@@ -196,7 +205,8 @@ static int64_t set_owner(uintptr_t base, size_t bytes, size_t asked) {
     return owner_live_pages(owner);
 }
 
-/* Marks a mapping of `bytes`, of which the program asked for `asked`, as a buffer; returns its live pages. */
+/* Marks a mapping of `bytes`, of which the program asked for `asked`, as a buffer; returns its live
+ * pages. */
 static int64_t open_buffer(uintptr_t base, size_t bytes, size_t asked) {
     pagemap_fill(base, bytes, CLASS_LARGE_BODY);
     pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
@@ -208,7 +218,8 @@ static void unmap_counted(uintptr_t base, size_t bytes) {
     unmap_buffer(base, bytes);
 }
 
-/* Keeps a range for reuse, joined with cached ranges beside it: what was cut when it was reused grows together again. */
+/* Keeps a range for reuse, joined with cached ranges beside it: what was cut when it was reused
+ * grows together again. */
 static void cache_put(uintptr_t base, size_t bytes) {
     count_add(&counters.cached_pages, (int64_t)(bytes >> PAGE_SHIFT));
     for (uint64_t e; (e = cache_take_neighbour(base, bytes)); bytes += entry_bytes(e))
@@ -246,13 +257,15 @@ void *large_alloc(size_t bytes, size_t alignment, bool *zero) {
 
 void large_free(void *p) {
     uintptr_t base = (uintptr_t)p;
-    if (base & (OWNER_BYTES - 1) || pagemap_class(base) != CLASS_LARGE) report_misuse("free of an interior pointer", p);
+    if (base & (OWNER_BYTES - 1) || pagemap_class(base) != CLASS_LARGE)
+        report_misuse("free of an interior pointer", p);
     uintptr_t owner = atomic_exchange(pagemap_owner(base), 0);
     if (!owner) report_misuse("double free", p);
     count_closed(owner_live_pages(owner));
     size_t bytes = owner_bytes(owner);
     int64_t pages = (int64_t)(bytes >> PAGE_SHIFT);
-    if (budget_retained_pages() + pages > budget_allowed_pages() && budget_over_hook) budget_over_hook();
+    if (budget_retained_pages() + pages > budget_allowed_pages() && budget_over_hook)
+        budget_over_hook();
     if (pages <= budget_allowed_pages())
         cache_put(base, bytes);
     else
@@ -274,7 +287,8 @@ static bool resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) 
         return true;
     }
     if (new_bytes == old_bytes) return true;
-    if (!pagemap_reserve(base, new_bytes) || pagemap_class(base + old_bytes) != CLASS_NONE) return false;
+    if (!pagemap_reserve(base, new_bytes) || pagemap_class(base + old_bytes) != CLASS_NONE)
+        return false;
     if (!os_resize_in_place(base, old_bytes, new_bytes)) return false;
     address_range_added(base + old_bytes, new_bytes - old_bytes);
     count_add(&counters.large_mapped_bytes, (int64_t)(new_bytes - old_bytes));
@@ -285,7 +299,8 @@ static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes)
     uintptr_t to = map_buffer(new_bytes, OWNER_BYTES);
     if (!to) return 0;
     pagemap_fill(to, new_bytes, CLASS_LARGE_BODY); /* the runs of addresses are counted by it */
-    pagemap_fill(base, old_bytes, CLASS_NONE);     /* before: the addresses may be another mapping's at once */
+    pagemap_fill(base, old_bytes,
+                 CLASS_NONE); /* before: the addresses may be another mapping's at once */
     if (!os_move(base, old_bytes, to, new_bytes)) {
         pagemap_fill(base, old_bytes, CLASS_LARGE_BODY);
         pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
@@ -303,7 +318,8 @@ static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes)
 void *large_resize(void *p, size_t bytes) {
     uintptr_t base = (uintptr_t)p, owner = atomic_load(pagemap_owner(base));
     size_t old_bytes = owner_bytes(owner), new_bytes = round_up(bytes, OWNER_BYTES);
-    /* A buffer that grows once grows again: an eighth more of address space, untouched, saves most calls. */
+    /* A buffer that grows once grows again: an eighth more of address space, untouched, saves most
+     * calls. */
     size_t roomy = bytes > old_bytes ? round_up(bytes + bytes / 8, OWNER_BYTES) : new_bytes;
     if (bytes > PTRDIFF_MAX - OWNER_BYTES) return NULL;
     if (bytes <= old_bytes && old_bytes - new_bytes <= old_bytes / 8) new_bytes = roomy = old_bytes;
@@ -322,7 +338,8 @@ void *large_resize(void *p, size_t bytes) {
     if (to != base) /* the old owner word is read by nobody: its page is not ours any more */
         pages = open_buffer(to, new_bytes, bytes);
     else {
-        if (new_bytes > old_bytes) pagemap_fill(base + old_bytes, new_bytes - old_bytes, CLASS_LARGE_BODY);
+        if (new_bytes > old_bytes)
+            pagemap_fill(base + old_bytes, new_bytes - old_bytes, CLASS_LARGE_BODY);
         pages = set_owner(base, new_bytes, bytes);
     }
     count_add(&counters.large_pages, pages - old_pages);

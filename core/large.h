@@ -1,28 +1,31 @@
 /* Large buffers: above SLAB_MAX, or aligned beyond an arena; each has a mapping of its own.
  *
- * A buffer begins at a multiple of OWNER_BYTES, and the page map's owner word for that place holds its size,
- * so there is no other metadata. Freed buffers wait in a small cache within the budget.
+ * A buffer begins at a multiple of OWNER_BYTES, and the page map's owner word for that place holds
+ * its size, so there is no other metadata. Freed buffers wait in a small cache within the budget.
  */
 #ifndef LOWTIDE_CORE_LARGE_H
 #define LOWTIDE_CORE_LARGE_H
 
 #include "types.h"
 
-/* `bytes` at a multiple of `alignment` (a power of two), or NULL. *zero says whether it is all zero. */
+/* `bytes` at a multiple of `alignment` (a power of two), or NULL. *zero says whether it is all
+ * zero. */
 HIDDEN void *large_alloc(size_t bytes, size_t alignment, bool *zero);
 
-/* Frees a pointer whose page is CLASS_LARGE or CLASS_LARGE_BODY; one that is not a buffer's start is reported. */
+/* Frees a pointer whose page is CLASS_LARGE or CLASS_LARGE_BODY; one that is not a buffer's start
+ * is reported. */
 HIDDEN void large_free(void *p);
 
 /* Bytes the program may use at p, the start of a large buffer; 0 if p is not one. */
 HIDDEN size_t large_usable_bytes(const void *p);
 
-/* Makes the buffer `bytes` long, moving pages rather than copying. Contents up to the smaller size are kept;
- * NULL: unchanged. */
+/* Makes the buffer `bytes` long, moving pages rather than copying. Contents up to the smaller size
+ * are kept; NULL: unchanged. */
 HIDDEN void *large_resize(void *p, size_t bytes);
 
 /* Calls visit(base, bytes, context) for every range in the cache; for statistics. */
-HIDDEN void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *context), void *context);
+HIDDEN void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *context),
+                               void *context);
 
 /* Unmaps cached buffers, the oldest first, until `pages` have been released or none is left. */
 HIDDEN size_t large_release(size_t pages);

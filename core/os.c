@@ -11,7 +11,9 @@ static void *direct_mmap(void *at, size_t bytes, int prot, int flags, int fd, lo
     return (void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, offset);
 }
 static int direct_munmap(void *at, size_t bytes) { return (int)syscall(SYS_munmap, at, bytes); }
-static int direct_madvise(void *at, size_t bytes, int advice) { return (int)syscall(SYS_madvise, at, bytes, advice); }
+static int direct_madvise(void *at, size_t bytes, int advice) {
+    return (int)syscall(SYS_madvise, at, bytes, advice);
+}
 static void *direct_mremap(void *at, size_t old_bytes, size_t new_bytes, int flags, ...) {
     __builtin_va_list args;
     __builtin_va_start(args, flags);
@@ -31,7 +33,8 @@ void os_init(void) {
 }
 
 static uintptr_t map_anywhere(size_t bytes, uintptr_t hint) {
-    void *p = os_calls.mmap((void *)hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *p = os_calls.mmap((void *)hint, bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? 0 : (uintptr_t)p;
 }
 
@@ -70,7 +73,8 @@ bool os_unmap(uintptr_t base, size_t bytes) {
 
 bool os_release(uintptr_t base, size_t bytes) {
     int saved = errno;
-    bool done = os_calls.madvise((void *)base, bytes, os_return_lazily ? MADV_FREE : MADV_DONTNEED) == 0;
+    bool done =
+        os_calls.madvise((void *)base, bytes, os_return_lazily ? MADV_FREE : MADV_DONTNEED) == 0;
     errno = saved;
     return done && !os_return_lazily;
 }
@@ -84,7 +88,8 @@ bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) {
 
 bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes) {
     int saved = errno;
-    bool done = os_calls.mremap((void *)from, from_bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to) != MAP_FAILED;
+    bool done = os_calls.mremap((void *)from, from_bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                                (void *)to) != MAP_FAILED;
     errno = saved;
     return done;
 }

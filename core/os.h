@@ -1,9 +1,9 @@
 /* The one door to the kernel's memory calls.
  *
- * Preconditions: addresses and lengths are multiples of the OS page (callers work in PAGE_BYTES and fold to
- * OS pages with os_page_fold). errno is as it was before, whatever happens. No lock is held by the
- * caller, since the calls go to libc's functions, which another library may have wrapped (registration
- * caches of network libraries do), and those wrappers may allocate.
+ * Preconditions: addresses and lengths are multiples of the OS page (callers work in PAGE_BYTES and
+ * fold to OS pages with os_page_fold). errno is as it was before, whatever happens. No lock is held
+ * by the caller, since the calls go to libc's functions, which another library may have wrapped
+ * (registration caches of network libraries do), and those wrappers may allocate.
  */
 #ifndef LOWTIDE_CORE_OS_H
 #define LOWTIDE_CORE_OS_H
@@ -20,9 +20,9 @@ struct os_calls {
 };
 extern HIDDEN struct os_calls os_calls;
 
-extern HIDDEN size_t os_page_bytes;     /* 4096, 16384 or 65536 */
-extern HIDDEN bool os_keep_huge_pages;  /* leave transparent huge pages as the system has them */
-extern HIDDEN bool os_return_lazily;    /* MADV_FREE instead of MADV_DONTNEED */
+extern HIDDEN size_t os_page_bytes;    /* 4096, 16384 or 65536 */
+extern HIDDEN bool os_keep_huge_pages; /* leave transparent huge pages as the system has them */
+extern HIDDEN bool os_return_lazily;   /* MADV_FREE instead of MADV_DONTNEED */
 
 /* Reads the page size. */
 HIDDEN void os_init(void);
@@ -40,11 +40,14 @@ HIDDEN bool os_release(uintptr_t base, size_t bytes);
 /* Makes the mapping at `base` `new_bytes` long without moving it. */
 HIDDEN bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes);
 
-/* Moves the pages at `from` over the mapping at `to` (of `to_bytes`, which is replaced); `from` is gone
- * afterwards. False: `from` is as it was; `to` may be gone, since older kernels unmap it before they look at `from`. */
+/* Moves the pages at `from` over the mapping at `to` (of `to_bytes`, which is replaced); `from` is
+ * gone afterwards. False: `from` is as it was; `to` may be gone, since older kernels unmap it
+ * before they look at `from`. */
 HIDDEN bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes);
 
-static inline size_t os_round_up(size_t bytes) { return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1); }
+static inline size_t os_round_up(size_t bytes) {
+    return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1);
+}
 
 /* Whether something is mapped at the range's first page. */
 HIDDEN bool os_is_mapped(uintptr_t base);

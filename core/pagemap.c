@@ -1,4 +1,5 @@
-/* For what, threads and failure: pagemap.h. Leaves are published with a compare-and-swap; the loser unmaps its own. */
+/* For what, threads and failure: pagemap.h. Leaves are published with a compare-and-swap; the loser
+ * unmaps its own. */
 #include "pagemap.h"
 
 #include "os.h"
@@ -13,7 +14,8 @@ void pagemap_init(void) {
         const struct class_info *info = &class_table[c];
         uint64_t multiplier = ~0ull / info->block_bytes + 1;
         pagemap.offset[c].mask = tier_pool_pages(info->tier) * (uint64_t)PAGE_BYTES - 1;
-        pagemap.check[c] = (struct class_check){multiplier, (info->blocks - 1u) * (multiplier * info->block_bytes) + 1};
+        pagemap.check[c] = (struct class_check){
+            multiplier, (info->blocks - 1u) * (multiplier * info->block_bytes) + 1};
     }
 }
 
@@ -32,7 +34,8 @@ bool pagemap_reserve(uintptr_t base, size_t bytes) {
     return true;
 }
 
-/* Readers may look at any moment, so no memset: relaxed stores, eight bytes at a time where they fit. */
+/* Readers may look at any moment, so no memset: relaxed stores, eight bytes at a time where they
+ * fit. */
 static void fill_bytes(_Atomic(uint8_t) *byte, size_t n, unsigned class_id) {
     uint64_t eight = class_id * 0x0101010101010101ull;
     while (n && ((uintptr_t)byte % 8 || n < 8)) {
@@ -54,4 +57,6 @@ void pagemap_fill(uintptr_t base, size_t bytes, unsigned class_id) {
     }
 }
 
-size_t pagemap_leaf_bytes(void) { return (size_t)relaxed_load(&leaves) * sizeof(struct pagemap_leaf); }
+size_t pagemap_leaf_bytes(void) {
+    return (size_t)relaxed_load(&leaves) * sizeof(struct pagemap_leaf);
+}

@@ -1,11 +1,13 @@
 /* The page map: what each 4 KiB page of the address space is to us, one byte a page.
  *
  * Two levels: a root entry for each GiB, and leaves of 256 KiB, mapped when first needed and never
- * unmapped. free() reads this byte and, beyond the block itself, nothing else of the heap; every pointer from outside is judged by it before
- * anything near that pointer is touched. Beside the bytes a leaf holds an owner for each 64 KiB: the record
- * of an arena, or the bytes of the large buffer that begins there.
+ * unmapped. free() reads this byte and, beyond the block itself, nothing else of the heap; every
+ * pointer from outside is judged by it before anything near that pointer is touched. Beside the
+ * bytes a leaf holds an owner for each 64 KiB: the record of an arena, or the bytes of the large
+ * buffer that begins there.
  *
- * Whoever owns a page writes its byte; readers of a page they have no block in may see any moment of it.
+ * Whoever owns a page writes its byte; readers of a page they have no block in may see any moment
+ * of it.
  */
 #ifndef LOWTIDE_CORE_PAGEMAP_H
 #define LOWTIDE_CORE_PAGEMAP_H
@@ -29,10 +31,10 @@ struct pagemap_leaf {
 
 /* What a free needs to tell a block's start from other addresses, by the byte of its page.
  * offset * multiplier (mod 2^64) is below `bound` exactly for the starts of the pool's blocks:
- * multiplier = floor((2^64 - 1) / size) + 1, so a multiple k * size gives k * (size * multiplier - 2^64), a
- * small number that grows with k, and everything else something larger. All-zero (what is no class, and every
- * class before pagemap_init) holds for no address.
- * In two arrays of 16-byte steps, the step of a heap's magazines, so that one index serves all three. */
+ * multiplier = floor((2^64 - 1) / size) + 1, so a multiple k * size gives k * (size * multiplier -
+ * 2^64), a small number that grows with k, and everything else something larger. All-zero (what is
+ * no class, and every class before pagemap_init) holds for no address. In two arrays of 16-byte
+ * steps, the step of a heap's magazines, so that one index serves all three. */
 struct class_check {
     uint64_t multiplier;
     uint64_t bound;
@@ -42,8 +44,9 @@ struct class_offset {
     uint64_t unused;
 };
 
-/* One structure, so that free() has all of it behind one base register. A root entry is a leaf's address less (GiB number << 18), so that
- * it is indexed by the page number of the whole address; 0 = no leaf. */
+/* One structure, so that free() has all of it behind one base register. A root entry is a leaf's
+ * address less (GiB number << 18), so that it is indexed by the page number of the whole address; 0
+ * = no leaf. */
 struct pagemap {
     _Atomic(uintptr_t) root[ROOT_ENTRIES];
     struct class_check check[CLASS_BYTES];
@@ -69,18 +72,21 @@ static ALWAYS_INLINE bool pagemap_is_block_start(uintptr_t address, unsigned cla
     return (address & pagemap.offset[class_id].mask) * check->multiplier < check->bound;
 }
 
-/* The same for free(): goes to `label` when no block begins there. `step` is the class times 16. The compiler spends two
- * instructions more on the plain form. */
+/* The same for free(): goes to `label` when no block begins there. `step` is the class times 16.
+ * The compiler spends two instructions more on the plain form. */
 #ifdef __x86_64__
-#define CHECK_BLOCK_START(map, step, address, label)                                       \
-    __asm__ goto("mov %c[mask](%[m],%[s]), %%rcx\n\tand %[a], %%rcx\n\t"                   \
-                 "imul %c[multiplier](%[m],%[s]), %%rcx\n\tcmp %c[bound](%[m],%[s]), %%rcx\n\tjae %l[" #label "]" \
-                 :                                                                         \
-                 : [m] "r"(map), [s] "r"(step), [a] "r"(address), [mask] "i"(offsetof(struct pagemap, offset)), \
-                   [multiplier] "i"(offsetof(struct pagemap, check)),                      \
-                   [bound] "i"(offsetof(struct pagemap, check) + offsetof(struct class_check, bound)) \
-                 : "rcx", "cc", "memory"                                                   \
-                 : label)
+#define CHECK_BLOCK_START(map, step, address, label)                                         \
+    __asm__ goto(                                                                            \
+        "mov %c[mask](%[m],%[s]), %%rcx\n\tand %[a], %%rcx\n\t"                              \
+        "imul %c[multiplier](%[m],%[s]), %%rcx\n\tcmp %c[bound](%[m],%[s]), %%rcx\n\tjae "   \
+        "%l[" #label "]"                                                                     \
+        :                                                                                    \
+        : [m] "r"(map), [s] "r"(step), [a] "r"(address),                                     \
+          [mask] "i"(offsetof(struct pagemap, offset)),                                      \
+          [multiplier] "i"(offsetof(struct pagemap, check)),                                 \
+          [bound] "i"(offsetof(struct pagemap, check) + offsetof(struct class_check, bound)) \
+        : "rcx", "cc", "memory"                                                              \
+        : label)
 #else
 #define CHECK_BLOCK_START(map, step, address, label) \
     if (!pagemap_is_block_start(address, (unsigned)((step) / 16))) goto label

@@ -2,15 +2,15 @@
  *
  *   pool_take     partial hint -> LISTED -> LEASED by compare-and-swap, take bits, unlease.
  *   pool_claim    no partial pool: a free one, owned through its arena bit, becomes LEASED.
- *   pool_return   set bits; then whatever is read may be stale, and leads only to steps that check again:
- *                 FULL -> LISTED (who wins sets the hint), LISTED and something to settle -> LEASED.
- *   pool_unlease  ends a lease: settles pages that became free, retires a pool that is all free, else LISTED or FULL,
- *                 and looks at the bitmap once more after the state is visible, because who returned a
- *                 block meanwhile saw LEASED and went away.
+ *   pool_return   set bits; then whatever is read may be stale, and leads only to steps that check
+ * again: FULL -> LISTED (who wins sets the hint), LISTED and something to settle -> LEASED.
+ *   pool_unlease  ends a lease: settles pages that became free, retires a pool that is all free,
+ * else LISTED or FULL, and looks at the bitmap once more after the state is visible, because who
+ * returned a block meanwhile saw LEASED and went away.
  *
- * "Settle" moves pages whose blocks are all free from live to retained. In the small tier a page is the pool,
- * so it settles only by retiring.
- * The model test/model/pool.pml has the same names; change both.
+ * "Settle" moves pages whose blocks are all free from live to retained. In the small tier a page is
+ * the pool, so it settles only by retiring. The model test/model/pool.pml has the same names;
+ * change both.
  */
 #include "pool.h"
 
@@ -20,8 +20,8 @@
 #include "os.h"
 #include "report.h"
 
-/* How many pools a refill visits: enough to fill a magazine where pools are nearly full, few enough that
- * one malloc stays short. */
+/* How many pools a refill visits: enough to fill a magazine where pools are nearly full, few enough
+ * that one malloc stays short. */
 enum { POOLS_VISITED = 8 };
 
 /* ---- bitmaps ---- */
@@ -109,7 +109,8 @@ static void retain_pages(struct pool *pool, uint64_t pages) {
     count_add(&counters.retained_pages, n);
 }
 
-/* Under the lease, all blocks free: nobody else can come to hold one, so the pool goes back whole. */
+/* Under the lease, all blocks free: nobody else can come to hold one, so the pool goes back whole.
+ */
 static void pool_retire(struct pool *pool, const struct class_info *info, unsigned class_id) {
     unhint_partial(pool, class_id);
     retain_pages(pool, pool->live);
@@ -135,7 +136,8 @@ static void pool_unlease(struct pool *pool) {
         } else {
             unhint_partial(pool, class_id);
             state_store(&pool->state, POOL_FULL);
-            if (!has_free_block(pool, info) || !state_change(&pool->state, POOL_FULL, POOL_LISTED)) return;
+            if (!has_free_block(pool, info) || !state_change(&pool->state, POOL_FULL, POOL_LISTED))
+                return;
             class_id = relaxed_load(&pool->class_id); /* another pool may live here by now */
             if (!is_block_class(class_id)) return;
             info = &class_table[class_id];
@@ -144,7 +146,8 @@ static void pool_unlease(struct pool *pool) {
         /* Who freed the last block of a page while the lease was held left the settling to us. */
         if (is_single_threaded()) return;
         uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
-        bool settle = info->tier ? (live & ~blocks_pages(info, taken)) != 0 : is_all_free(pool, info);
+        bool settle =
+            info->tier ? (live & ~blocks_pages(info, taken)) != 0 : is_all_free(pool, info);
         if (!settle || !pool_lease(pool)) return;
         class_id = relaxed_load(&pool->class_id);
         info = &class_table[class_id];
@@ -152,20 +155,23 @@ static void pool_unlease(struct pool *pool) {
 }
 
 void pool_end_orphaned_lease(struct pool *pool) {
-    if (relaxed_load(&pool->state) == POOL_LEASED && is_block_class(relaxed_load(&pool->class_id))) pool_unlease(pool);
+    if (relaxed_load(&pool->state) == POOL_LEASED && is_block_class(relaxed_load(&pool->class_id)))
+        pool_unlease(pool);
 }
 
 /* ---- taking ---- */
 
 /* The caller holds the lease. */
-static unsigned take_leased(struct pool *pool, const struct class_info *info, unsigned want, void **out, bool *zero) {
+static unsigned take_leased(struct pool *pool, const struct class_info *info, unsigned want,
+                            void **out, bool *zero) {
     uintptr_t base = pool_base(pool);
     unsigned got = 0;
     uint64_t taken = 0;
     for (unsigned w = 0; w < info->words && got < want; w++) {
         uint64_t all = relaxed_load(&pool->free[w]), left = all;
         for (; left && got < want; left &= left - 1)
-            out[got++] = (void *)(base + (w * 64 + lowest_bit(left)) * (uintptr_t)info->block_bytes);
+            out[got++] =
+                (void *)(base + (w * 64 + lowest_bit(left)) * (uintptr_t)info->block_bytes);
         taken = all & ~left;
         if (taken) word_clear(&pool->free[w], taken);
     }
@@ -181,19 +187,23 @@ static unsigned take_leased(struct pool *pool, const struct class_info *info, un
         count_add(&counters.retained_pages, -(int64_t)count_bits(resident));
     }
     pool->live |= fresh;
-    if (fresh) budget_count_live(count_bits(fresh & ~(resident >> pool_first_page(pool))), count_bits(resident));
+    if (fresh)
+        budget_count_live(count_bits(fresh & ~(resident >> pool_first_page(pool))),
+                          count_bits(resident));
     return got;
 }
 
-/* The hint led to a pool that was FULL or FREE. It may have been claimed since by a thread that has set the hint and not
- * yet the state, so LEASED counts like LISTED; a hint too many is harmless. */
+/* The hint led to a pool that was FULL or FREE. It may have been claimed since by a thread that has
+ * set the hint and not yet the state, so LEASED counts like LISTED; a hint too many is harmless. */
 static void drop_stale_hint(struct pool *pool, unsigned class_id) {
     unhint_partial(pool, class_id);
     uint32_t state = atomic_load(&pool->state);
-    if ((state == POOL_LISTED || state == POOL_LEASED) && relaxed_load(&pool->class_id) == class_id) hint_partial(pool, class_id);
+    if ((state == POOL_LISTED || state == POOL_LEASED) && relaxed_load(&pool->class_id) == class_id)
+        hint_partial(pool, class_id);
 }
 
-static unsigned take_from(struct pool *pool, unsigned class_id, unsigned want, void **out, bool *zero) {
+static unsigned take_from(struct pool *pool, unsigned class_id, unsigned want, void **out,
+                          bool *zero) {
     uint32_t state = atomic_load(&pool->state);
     if (state != POOL_LISTED) {
         if (state != POOL_LEASED) drop_stale_hint(pool, class_id);
@@ -222,7 +232,8 @@ static unsigned take_partial(unsigned class_id, unsigned want, void **out, bool 
             uint64_t pools = atomic_load(p.bits);
             if (!pools) path_remove(&p, 0);
             for (; pools; pools &= pools - 1) {
-                got += take_from(&g->record[p.slot].pool[lowest_bit(pools)], class_id, want - got, out + got, zero);
+                got += take_from(&g->record[p.slot].pool[lowest_bit(pools)], class_id, want - got,
+                                 out + got, zero);
                 if (got == want || (got && !--visits)) return got;
             }
         }
@@ -230,13 +241,15 @@ static unsigned take_partial(unsigned class_id, unsigned want, void **out, bool 
     return got;
 }
 
-/* Begins a free pool. Its pages become live when blocks in them are taken; in the small tier at once. */
+/* Begins a free pool. Its pages become live when blocks in them are taken; in the small tier at
+ * once. */
 static struct pool *pool_claim(unsigned class_id, const struct class_info *info) {
     struct pool *pool = arena_claim_pool(info->tier);
     if (!pool) return NULL;
     heap_note_lease(pool);
     relaxed_store(&pool->class_id, (uint8_t)class_id);
-    for (unsigned w = 0; w < info->words; w++) relaxed_store(&pool->free[w], class_word_mask(info, w));
+    for (unsigned w = 0; w < info->words; w++)
+        relaxed_store(&pool->free[w], class_word_mask(info, w));
     pool->live = 0;
     if (info->tier == 0) {
         struct path retained = arena_path_retained(pool_group(pool), pool_slot(pool));
@@ -269,8 +282,8 @@ unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *zero) {
 
 /* ---- returning ---- */
 
-/* After blocks were returned: lists the pool if it was FULL, settles what they made free if nobody holds the
- * lease. Owns nothing: every step checks again. */
+/* After blocks were returned: lists the pool if it was FULL, settles what they made free if nobody
+ * holds the lease. Owns nothing: every step checks again. */
 static void pool_tend(struct pool *pool, const struct class_info *info, uint64_t pages) {
     uint32_t state = atomic_load(&pool->state);
     if (state == POOL_FULL && state_change(&pool->state, POOL_FULL, POOL_LISTED)) {
@@ -290,12 +303,13 @@ static void return_to_word(struct pool *pool, unsigned w, uint64_t bits, unsigne
     const struct class_info *info = &class_table[class_id];
     uint64_t pages = info->tier ? blocks_pages(info, bits) : 0;
     uint64_t twice = word_or(&pool->free[w], bits) & bits;
-    if (UNLIKELY(twice)) report_misuse("double free", block_address(pool, info, w * 64 + lowest_bit(twice)));
+    if (UNLIKELY(twice))
+        report_misuse("double free", block_address(pool, info, w * 64 + lowest_bit(twice)));
     pool_tend(pool, info, pages);
 }
 
-/* A few at a time: first where each belongs, so that the descriptors' cache lines are on their way, then one atomic
- * operation for each run of blocks of one word. */
+/* A few at a time: first where each belongs, so that the descriptors' cache lines are on their way,
+ * then one atomic operation for each run of blocks of one word. */
 enum { RETURN_BATCH = 32 };
 
 struct place {
@@ -309,9 +323,11 @@ static void find_places(unsigned class_id, void *const *blocks, unsigned n, stru
     uint64_t offset_mask = pagemap.offset[class_id].mask;
     for (unsigned i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)blocks[i];
-        if (UNLIKELY(pagemap_class(address) != class_id)) report_misuse("double free", blocks[i]); /* its pool is gone */
+        if (UNLIKELY(pagemap_class(address) != class_id))
+            report_misuse("double free", blocks[i]); /* its pool is gone */
         unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
-        places[i] = (struct place){pool_of_address(address, info->tier), block / 64, 1ull << block % 64};
+        places[i] =
+            (struct place){pool_of_address(address, info->tier), block / 64, 1ull << block % 64};
         __builtin_prefetch(places[i].pool, 1);
         ((void **)address)[1] = blocks[i]; /* the second mark: it is in its pool (core.h) */
     }
@@ -327,7 +343,8 @@ void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
         for (unsigned i = 0; i < batch;) {
             const struct place *first = &places[i];
             uint64_t bits = first->bit;
-            while (++i < batch && places[i].pool == first->pool && places[i].word == first->word && !(bits & places[i].bit))
+            while (++i < batch && places[i].pool == first->pool && places[i].word == first->word &&
+                   !(bits & places[i].bit))
                 bits |= places[i].bit;
             return_to_word(first->pool, first->word, bits, class_id);
         }
@@ -344,7 +361,8 @@ size_t pool_release_pages(struct pool *pool) {
     struct group *g = pool_group(pool);
     unsigned slot = pool_slot(pool), pages = tier_pool_pages(class_table[class_id].tier);
     uint64_t idle = ~(pool->live << first) & bit_run(first, pages);
-    uint64_t todo = os_page_fold(idle) & os_page_spread(atomic_load(&g->arena[slot].retained) & idle);
+    uint64_t todo =
+        os_page_fold(idle) & os_page_spread(atomic_load(&g->arena[slot].retained) & idle);
     size_t done = arena_release_owned(g, slot, todo);
     pool_unlease(pool);
     return done;

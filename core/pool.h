@@ -1,18 +1,22 @@
-/* Pools: taking blocks under the lease, returning them from anywhere. States: types.h; protocol: pool.c. */
+/* Pools: taking blocks under the lease, returning them from anywhere. States: types.h; protocol:
+ * pool.c. */
 #ifndef LOWTIDE_CORE_POOL_H
 #define LOWTIDE_CORE_POOL_H
 
 #include "types.h"
 
-/* Takes up to `want` blocks of a class, from the lowest pools that have some; a free pool is begun only when
- * none has. Stores them at `out` in ascending order for each pool, returns how many: 0 = out of memory.
- * `zero` may be NULL; else, with want = 1, it says whether the block is known to be all zero. */
+/* Takes up to `want` blocks of a class, from the lowest pools that have some; a free pool is begun
+ * only when none has. Stores them at `out` in ascending order for each pool, returns how many: 0 =
+ * out of memory. `zero` may be NULL; else, with want = 1, it says whether the block is known to be
+ * all zero. */
 HIDDEN unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *zero);
 
-/* Returns `n` blocks of one class, in any order. A block that is free already is reported and ends the process. */
+/* Returns `n` blocks of one class, in any order. A block that is free already is reported and ends
+ * the process. */
 HIDDEN void pool_return(unsigned class_id, void *const *blocks, unsigned n);
 
-/* Releases the retained pages inside a pool in use; returns how many. 0 when another thread holds it. */
+/* Releases the retained pages inside a pool in use; returns how many. 0 when another thread holds
+ * it. */
 HIDDEN size_t pool_release_pages(struct pool *pool);
 
 /* True when the block, in a page of that class, is marked free in its pool. */

@@ -20,8 +20,7 @@ static void line_add(struct line *line, const char *text) {
 static void line_add_number(struct line *line, uint64_t n, unsigned base) {
     char digits[24], *d = digits + sizeof digits - 1;
     *d = 0;
-    do
-        *--d = "0123456789abcdef"[n % base];
+    do *--d = "0123456789abcdef"[n % base];
     while (n /= base);
     line_add(line, d);
 }

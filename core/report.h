@@ -4,8 +4,8 @@
 
 #include "types.h"
 
-/* Writes `lowtide: <what>: pointer 0x... (pid N)` with write(2) and aborts. Uses no memory of the heap and a few hundred
- * bytes of stack, so it works from any state the heap is in. */
+/* Writes `lowtide: <what>: pointer 0x... (pid N)` with write(2) and aborts. Uses no memory of the
+ * heap and a few hundred bytes of stack, so it works from any state the heap is in. */
 HIDDEN _Noreturn void report_misuse(const char *what, const void *pointer);
 
 /* Writes `lowtide: <text>` as one line; keeps errno. */

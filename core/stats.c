@@ -22,7 +22,8 @@ static void visit_pools(pool_visitor *visit, void *context) {
             for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
                 struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
                 unsigned class_id = relaxed_load(&pool->class_id);
-                if (atomic_load(&pool->state) != POOL_FREE && is_block_class(class_id)) visit(pool, class_id, context);
+                if (atomic_load(&pool->state) != POOL_FREE && is_block_class(class_id))
+                    visit(pool, class_id, context);
             }
         }
     }
@@ -30,7 +31,8 @@ static void visit_pools(pool_visitor *visit, void *context) {
 
 static unsigned taken_blocks(const struct pool *pool, const struct class_info *info) {
     unsigned taken = info->blocks;
-    for (unsigned w = 0; w < info->words; w++) taken -= count_bits(atomic_load(&pool->free[w]) & class_word_mask(info, w));
+    for (unsigned w = 0; w < info->words; w++)
+        taken -= count_bits(atomic_load(&pool->free[w]) & class_word_mask(info, w));
     return taken;
 }
 
@@ -51,12 +53,14 @@ static void count_pool(struct pool *pool, unsigned class_id, void *context) {
 
 static int64_t resident_bytes(const void *start, size_t bytes) {
     unsigned char pages[256];
-    uintptr_t at = (uintptr_t)start & ~(uintptr_t)(os_page_bytes - 1), end = (uintptr_t)start + bytes;
+    uintptr_t at = (uintptr_t)start & ~(uintptr_t)(os_page_bytes - 1),
+              end = (uintptr_t)start + bytes;
     int64_t resident = 0;
     while (at < end) {
         size_t n = (end - at + os_page_bytes - 1) / os_page_bytes;
         if (n > sizeof pages) n = sizeof pages;
-        if (mincore((void *)at, n * os_page_bytes, pages)) memset(pages, 1, n); /* refused: assume the worst */
+        if (mincore((void *)at, n * os_page_bytes, pages))
+            memset(pages, 1, n); /* refused: assume the worst */
         for (size_t i = 0; i < n; i++) resident += pages[i] & 1 ? (int64_t)os_page_bytes : 0;
         at += n * os_page_bytes;
     }
@@ -66,17 +70,23 @@ static int64_t resident_bytes(const void *start, size_t bytes) {
 static int64_t metadata_resident_bytes(void) {
     int64_t resident = 0;
     for (uint32_t id = 0; id < atomic_load(&group_count); id++)
-        if (atomic_load(&group_table[id])) resident += resident_bytes(atomic_load(&group_table[id]), sizeof(struct group));
+        if (atomic_load(&group_table[id]))
+            resident += resident_bytes(atomic_load(&group_table[id]), sizeof(struct group));
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++)
-        if (atomic_load(&heap_table[id])) resident += resident_bytes(atomic_load(&heap_table[id]), heap_bytes());
+        if (atomic_load(&heap_table[id]))
+            resident += resident_bytes(atomic_load(&heap_table[id]), heap_bytes());
     for (unsigned gib = 0; gib < ROOT_ENTRIES; gib++)
-        if (relaxed_load(&pagemap.root[gib])) resident += resident_bytes(pagemap_leaf((uintptr_t)gib << LEAF_SHIFT), sizeof(struct pagemap_leaf));
+        if (relaxed_load(&pagemap.root[gib]))
+            resident += resident_bytes(pagemap_leaf((uintptr_t)gib << LEAF_SHIFT),
+                                       sizeof(struct pagemap_leaf));
     return resident;
 }
 
 /* ---- large buffers: the program may never have touched all of what it asked for ---- */
 
-static void count_cached(uintptr_t base, size_t bytes, void *context) { *(int64_t *)context += resident_bytes((void *)base, bytes); }
+static void count_cached(uintptr_t base, size_t bytes, void *context) {
+    *(int64_t *)context += resident_bytes((void *)base, bytes);
+}
 
 static int64_t cached_resident_bytes(void) {
     int64_t resident = 0;
@@ -88,10 +98,12 @@ static int64_t cached_resident_bytes(void) {
 static int64_t large_resident_bytes(void) {
     int64_t resident = 0;
     for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++) {
-        struct pagemap_leaf *leaf = relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
+        struct pagemap_leaf *leaf =
+            relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
         for (uintptr_t page = 0; leaf && page < LEAF_PAGES; page += OWNER_BYTES / PAGE_BYTES) {
             uintptr_t base = (gib << LEAF_SHIFT) + (page << PAGE_SHIFT);
-            if (relaxed_load(&leaf->page[page]) == CLASS_LARGE) resident += resident_bytes((void *)base, large_usable_bytes((void *)base));
+            if (relaxed_load(&leaf->page[page]) == CLASS_LARGE)
+                resident += resident_bytes((void *)base, large_usable_bytes((void *)base));
         }
     }
     return resident;
@@ -103,7 +115,8 @@ static int64_t retained_pages_walked(void) {
     for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
         struct group *g = atomic_load(&group_table[id]);
         for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
-            if (relaxed_load(&g->arena[slot].base)) pages += count_bits(atomic_load(&g->arena[slot].retained));
+            if (relaxed_load(&g->arena[slot].base))
+                pages += count_bits(atomic_load(&g->arena[slot].retained));
     }
     return pages;
 }
@@ -132,10 +145,11 @@ void stats_collect(struct stats *s) {
     s->free_in_live_bytes = s->live_pages_bytes - s->live_bytes;
     s->retained_bytes = retained_pages_walked() * PAGE_BYTES + cached_resident_bytes();
     s->metadata_bytes = metadata_resident_bytes();
-    s->resident_heap_bytes = s->live_bytes + s->free_in_live_bytes + s->retained_bytes + s->metadata_bytes;
+    s->resident_heap_bytes =
+        s->live_bytes + s->free_in_live_bytes + s->retained_bytes + s->metadata_bytes;
     s->arenas_current = relaxed_load(&counters.arenas);
-    s->mapped_bytes = s->arenas_current * ARENA_BYTES + relaxed_load(&counters.large_mapped_bytes) + relaxed_load(&counters.metadata_bytes) +
-                      (int64_t)pagemap_leaf_bytes();
+    s->mapped_bytes = s->arenas_current * ARENA_BYTES + relaxed_load(&counters.large_mapped_bytes) +
+                      relaxed_load(&counters.metadata_bytes) + (int64_t)pagemap_leaf_bytes();
     s->nonresident_bytes = s->mapped_bytes - s->resident_heap_bytes;
     s->released_bytes_total = relaxed_load(&counters.released_pages) * PAGE_BYTES;
     s->arenas_peak = relaxed_load(&counters.arenas_peak);
@@ -163,28 +177,35 @@ static void verify_pool(struct pool *pool, unsigned class_id, void *context) {
     unsigned first = pool_first_page(pool), taken = taken_blocks(pool, info);
     uint32_t state = atomic_load(&pool->state);
     struct path partial = arena_path_partial(pool_group(pool), pool_slot(pool), class_id);
-    bool is_hinted = atomic_load(partial.bits) >> first & 1 && atomic_load(partial.sum) >> partial.slot & 1;
+    bool is_hinted =
+        atomic_load(partial.bits) >> first & 1 && atomic_load(partial.sum) >> partial.slot & 1;
     uint64_t in_use = info->tier ? pool_pages_in_use(pool, class_id) : taken > 0;
     const struct arena *arena = pool_arena(pool);
 
     v->live_pages += count_bits(pool->live);
     v->taken_bytes += (int64_t)taken * info->block_bytes;
     for (unsigned w = 0; w < info->words; w++)
-        if (atomic_load(&pool->free[w]) & ~class_word_mask(info, w)) v->fault = "a bit beyond the pool's blocks is set";
+        if (atomic_load(&pool->free[w]) & ~class_word_mask(info, w))
+            v->fault = "a bit beyond the pool's blocks is set";
     if (state == POOL_LEASED) v->fault = "a pool is leased though nobody is at work";
     if (!taken) v->fault = "a pool without taken blocks was not retired";
-    if (state == POOL_LISTED && !is_hinted) v->fault = "a listed pool has no hint"; /* it may have no free block: a late return */
+    if (state == POOL_LISTED && !is_hinted)
+        v->fault = "a listed pool has no hint"; /* it may have no free block: a late return */
     if (state == POOL_FULL && taken != info->blocks) v->fault = "a full pool has free blocks";
     if (pool->live != in_use) v->fault = "a pool's live pages are not those with taken blocks";
-    if (atomic_load(&arena->retained) & pool->live << first) v->fault = "a live page is counted as retained";
-    if ((atomic_load(&arena->ready) | atomic_load(&arena->fresh)) >> first & 1) v->fault = "a pool in use is offered as free";
+    if (atomic_load(&arena->retained) & pool->live << first)
+        v->fault = "a live page is counted as retained";
+    if ((atomic_load(&arena->ready) | atomic_load(&arena->fresh)) >> first & 1)
+        v->fault = "a pool in use is offered as free";
     for (unsigned page = 0; page < tier_pool_pages(info->tier); page++)
-        if (pagemap_class(pool_base(pool) + page * (uintptr_t)PAGE_BYTES) != class_id) v->fault = "the page map has another class for a pool";
+        if (pagemap_class(pool_base(pool) + page * (uintptr_t)PAGE_BYTES) != class_id)
+            v->fault = "the page map has another class for a pool";
 }
 
 static bool is_hint_missing(const struct group *g, unsigned slot) {
     const struct arena *a = &g->arena[slot];
-    bool missing = (atomic_load(&a->ready) && !(atomic_load(&g->ready) >> slot & 1)) || (atomic_load(&a->fresh) && !(atomic_load(&g->fresh) >> slot & 1));
+    bool missing = (atomic_load(&a->ready) && !(atomic_load(&g->ready) >> slot & 1)) ||
+                   (atomic_load(&a->fresh) && !(atomic_load(&g->fresh) >> slot & 1));
     return missing || (atomic_load(&a->retained) && !(atomic_load(&g->retained) >> slot & 1));
 }
 
@@ -192,9 +213,12 @@ static void verify_arena(const struct group *g, unsigned slot, struct verdict *v
     const struct arena *a = &g->arena[slot];
     uint64_t offered = atomic_load(&a->ready) | atomic_load(&a->fresh), in_use = 0;
     for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1)
-        if (atomic_load(&g->record[slot].pool[lowest_bit(pools)].state) != POOL_FREE) in_use |= pools & -pools;
-    if (atomic_load(&a->ready) & atomic_load(&a->fresh)) v->fault = "a pool is both ready and fresh";
-    if ((offered | in_use) != tier_pool_mask(g->tier)) v->fault = "a free pool is offered by no word";
+        if (atomic_load(&g->record[slot].pool[lowest_bit(pools)].state) != POOL_FREE)
+            in_use |= pools & -pools;
+    if (atomic_load(&a->ready) & atomic_load(&a->fresh))
+        v->fault = "a pool is both ready and fresh";
+    if ((offered | in_use) != tier_pool_mask(g->tier))
+        v->fault = "a free pool is offered by no word";
     if (atomic_load(&g->unmapped) >> slot & 1) v->fault = "an arena in use is marked as unmapped";
     if (is_hint_missing(g, slot)) v->fault = "a sum does not know of an arena's word";
 }
@@ -207,8 +231,11 @@ const char *heap_verify(void) {
         for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
             if (relaxed_load(&g->arena[slot].base)) verify_arena(g, slot, &v);
     }
-    if (v.live_pages != relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages)) v.fault = "live pages were miscounted";
-    if (v.taken_bytes != relaxed_load(&counters.taken_bytes)) v.fault = "taken bytes were miscounted";
-    if (retained_pages_walked() != relaxed_load(&counters.retained_pages)) v.fault = "retained pages were miscounted";
+    if (v.live_pages != relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages))
+        v.fault = "live pages were miscounted";
+    if (v.taken_bytes != relaxed_load(&counters.taken_bytes))
+        v.fault = "taken bytes were miscounted";
+    if (retained_pages_walked() != relaxed_load(&counters.retained_pages))
+        v.fault = "retained pages were miscounted";
     return v.fault;
 }

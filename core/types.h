@@ -21,17 +21,18 @@
  *
  *   FREE      the whole pool is free; the arena's `fresh` or `ready` word has its bit, or somebody
  *             who cleared that bit is at work on it. All other fields mean nothing. An all-zero
- *             descriptor is a FREE pool, so a record released by the kernel reads as "nothing to do".
+ *             descriptor is a FREE pool: a record that the kernel took reads as "nothing to do".
  *   LEASED    one thread holds it; only it may clear bits of `free`, read or write `live`, and
  *             return the pool to its arena.
- *   LISTED    some blocks are free; the arena's partial[class] word has (or is about to get) its bit.
+ *   LISTED    some blocks are free; the arena's partial[class] word has (or will get) its bit.
  *   FULL      no block was free when the lease ended.
  *
  * Anybody returns blocks at any time by setting bits; blocks are taken only under the lease. The
  * protocol is core/pool.c; test/model/pool.pml checks it.
  *
- * Words are 64 bits and are searched lowest first; an index (core/index.h) is a bitmap of bitmaps over groups.
- * A bit in a higher word is a hint: it may be set for nothing, but is never missing for long.
+ * Words are 64 bits and are searched lowest first; an index (core/index.h) is a bitmap of bitmaps
+ * over groups. A bit in a higher word is a hint: it may be set for nothing, but is never missing
+ * for long.
  */
 #ifndef LOWTIDE_CORE_TYPES_H
 #define LOWTIDE_CORE_TYPES_H
@@ -41,11 +42,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define CACHE_LINE 64
-#define HIDDEN __attribute__((visibility("hidden")))
-#define NOINLINE __attribute__((noinline))
+#define LIKELY(x)     __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)   __builtin_expect(!!(x), 0)
+#define CACHE_LINE    64
+#define HIDDEN        __attribute__((visibility("hidden")))
+#define NOINLINE      __attribute__((noinline))
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* ---- geometry ---- */
@@ -84,11 +85,12 @@ typedef _Atomic(uint64_t) word;
 enum pool_state { POOL_FREE = 0, POOL_FULL, POOL_LISTED, POOL_LEASED };
 
 struct pool {
-    word free[4];              /* a bit a block; set = free. 4 KiB / 16 B = 256 bits */
-    _Atomic(uint32_t) state;   /* enum pool_state */
-    _Atomic(uint8_t) class_id; /* means something unless FREE; a late reader may see another pool's */
-    uint32_t arena;            /* id of the arena: group * 64 + slot; set before the first use */
-    uint64_t live;             /* bit a page of this pool: live. Guarded by the lease */
+    word free[4];            /* a bit a block; set = free. 4 KiB / 16 B = 256 bits */
+    _Atomic(uint32_t) state; /* enum pool_state */
+    _Atomic(uint8_t)
+        class_id;   /* means something unless FREE; a late reader may see another pool's */
+    uint32_t arena; /* id of the arena: group * 64 + slot; set before the first use */
+    uint64_t live;  /* bit a page of this pool: live. Guarded by the lease */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct pool) == CACHE_LINE, "a pool's descriptor is one cache line");
@@ -98,11 +100,11 @@ struct record {
 };
 
 struct arena {
-    _Atomic(uintptr_t) base;     /* 0 = not mapped */
-    word fresh;                  /* free pools with no resident page (bit = pool's first page) */
-    word ready;                  /* free pools with a resident page */
-    word retained;               /* pages resident and not live; guarded like `live`, bits by RMW */
-    word partial[TIER_CLASSES];  /* bit a pool of that class (within the tier) that is LISTED */
+    _Atomic(uintptr_t) base;    /* 0 = not mapped */
+    word fresh;                 /* free pools with no resident page (bit = pool's first page) */
+    word ready;                 /* free pools with a resident page */
+    word retained;              /* pages resident and not live; guarded like `live`, bits by RMW */
+    word partial[TIER_CLASSES]; /* bit a pool of that class (within the tier) that is LISTED */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Sums: bit a = arena a's word of that name has a bit. */

@@ -1,9 +1,11 @@
-/* Pointers that lowtide did not make. A library opened with RTLD_DEEPBIND, or in a namespace of its own, allocates from libc, and its
- * blocks may be freed here: those go back to libc. Everything else is the program's mistake.
+/* Pointers that lowtide did not make. A library opened with RTLD_DEEPBIND, or in a namespace of its
+ * own, allocates from libc, and its blocks may be freed here: those go back to libc. Everything
+ * else is the program's mistake.
  *
- * How libc's are told, without trusting memory near the pointer: main arena, between the break at start and now; a mapping of
- * its own or another arena, by the flags of the chunk's header, read with process_vm_readv, which fails instead of
- * faulting. Chunk format: glibc's malloc/malloc.c, unchanged since 2.3.
+ * How libc's are told, without trusting memory near the pointer: main arena, between the break at
+ * start and now; a mapping of its own or another arena, by the flags of the chunk's header, read
+ * with process_vm_readv, which fails instead of faulting. Chunk format: glibc's malloc/malloc.c,
+ * unchanged since 2.3.
  */
 #include "preload.h"
 
@@ -39,7 +41,8 @@ static bool read_at(uintptr_t at, void *to, size_t bytes) {
 static bool is_in_other_arena(uintptr_t p, size_t size) {
     uintptr_t base = p & ~(uintptr_t)(HEAP_ALIGNMENT - 1);
     struct heap_header h;
-    return read_at(base, &h, sizeof h) && h.arena && h.size <= HEAP_ALIGNMENT && h.size <= h.mapped && p + size <= base + h.size;
+    return read_at(base, &h, sizeof h) && h.arena && h.size <= HEAP_ALIGNMENT &&
+           h.size <= h.mapped && p + size <= base + h.size;
 }
 
 static bool is_in_break(uintptr_t p, size_t size) {
@@ -58,7 +61,8 @@ static bool looks_like_chunk(uintptr_t p) {
     size_t size = h.size & ~(size_t)CHUNK_FLAGS;
     if (size < 32 || size % 16) return false;
     if (h.size & CHUNK_MMAPPED)
-        return (p - sizeof h - h.previous_size) % os_page_bytes == 0 && (size + h.previous_size) % os_page_bytes == 0;
+        return (p - sizeof h - h.previous_size) % os_page_bytes == 0 &&
+               (size + h.previous_size) % os_page_bytes == 0;
     bool is_known = h.size & CHUNK_OTHER_ARENA ? is_in_other_arena(p, size) : is_in_break(p, size);
     return is_known && is_chunk_in_use(p, size);
 }

@@ -8,8 +8,8 @@
 #include <malloc.h>
 #include <stdio.h>
 
-/* arena: what arenas have resident; uordblks + hblkhd: what the program holds; fordblks: the rest of the arenas;
- * keepcost: what malloc_trim(0) would give back. */
+/* arena: what arenas have resident; uordblks + hblkhd: what the program holds; fordblks: the rest
+ * of the arenas; keepcost: what malloc_trim(0) would give back. */
 EXPORT struct mallinfo2 mallinfo2(void) {
     struct stats s;
     stats_collect(&s);
@@ -57,19 +57,28 @@ EXPORT int malloc_info(int how, FILE *to) {
     struct stats s;
     stats_collect(&s);
     fprintf(to, "<malloc version=\"lowtide-%s\">\n", LOWTIDE_VERSION);
-#define STAT(key, text) fprintf(to, "  <stat name=\"%s\" value=\"%lld\"/>\n", #key, (long long)s.key);
+#define STAT(key, text) \
+    fprintf(to, "  <stat name=\"%s\" value=\"%lld\"/>\n", #key, (long long)s.key);
 #include "../core/stats.def"
 #undef STAT
     fprintf(to, "</malloc>\n");
     return 0;
 }
 
-/* glibc's knobs have no counterpart here: the known ones are accepted (1) and change nothing, others refused (0). */
+/* glibc's knobs have no counterpart here: the known ones are accepted (1) and change nothing,
+ * others refused (0). */
 EXPORT int mallopt(int parameter, int value) {
     (void)value;
     switch (parameter) {
-    case M_MXFAST: case M_TRIM_THRESHOLD: case M_TOP_PAD: case M_MMAP_THRESHOLD: case M_MMAP_MAX:
-    case M_CHECK_ACTION: case M_PERTURB: case M_ARENA_TEST: case M_ARENA_MAX:
+    case M_MXFAST:
+    case M_TRIM_THRESHOLD:
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
         return 1;
     default:
         return 0;

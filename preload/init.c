@@ -1,15 +1,16 @@
 /* Start, threads' ends, fork and exit.
  *
- * Two phases. Before this constructor core works with its defaults and makes its system calls directly; malloc may be
- * called by the loader and by other libraries' constructors. The constructor finds libc's own functions, reads the options from
- * the environment it is handed, and arranges to hear of thread ends and forks.
+ * Two phases. Before this constructor core works with its defaults and makes its system calls
+ * directly; malloc may be called by the loader and by other libraries' constructors. The
+ * constructor finds libc's own functions, reads the options from the environment it is handed, and
+ * arranges to hear of thread ends and forks.
  *
- * A thread's end is heard through a pthread key whose destructor puts itself back for as many rounds as
- * there are, so that other destructors still find magazines, and closes the heap in the last. What runs later (libc's own
- * clean-up frees) goes to the pools directly.
+ * A thread's end is heard through a pthread key whose destructor puts itself back for as many
+ * rounds as there are, so that other destructors still find magazines, and closes the heap in the
+ * last. What runs later (libc's own clean-up frees) goes to the pools directly.
  *
- * fork: core has no locks to acquire; the fork gate (core/gate.h) keeps other threads out of slow paths meanwhile, and the
- * child takes over what they held.
+ * fork: core has no locks to acquire; the fork gate (core/gate.h) keeps other threads out of slow
+ * paths meanwhile, and the child takes over what they held.
  */
 #include "preload.h"
 
@@ -31,7 +32,8 @@ static bool has_thread_key;
 
 static void thread_ends(void *round) {
     uintptr_t n = (uintptr_t)round;
-    if (n < PTHREAD_DESTRUCTOR_ITERATIONS && !pthread_setspecific(thread_key, (void *)(n + 1))) return;
+    if (n < PTHREAD_DESTRUCTOR_ITERATIONS && !pthread_setspecific(thread_key, (void *)(n + 1)))
+        return;
     heap_close();
 }
 

@@ -1,4 +1,5 @@
-/* The interposed family of malloc. Semantics are glibc's where the standards leave a choice; the work is core's.
+/* The interposed family of malloc. Semantics are glibc's where the standards leave a choice; the
+ * work is core's.
  *
  * reallocarray, strdup and the like are left to libc, which calls these.
  */
@@ -58,7 +59,8 @@ EXPORT void free_sized(void *p, size_t bytes) {
     core_free(p);
 }
 EXPORT void free_aligned_sized(void *p, size_t alignment, size_t bytes) {
-    if (alignment && (uintptr_t)p & (alignment - 1)) report_misuse("sized free with a wrong alignment", p);
+    if (alignment && (uintptr_t)p & (alignment - 1))
+        report_misuse("sized free with a wrong alignment", p);
     free_sized(p, bytes);
 }
 

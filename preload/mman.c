@@ -1,8 +1,8 @@
 /* The program's own mappings: passed on as they are and counted, never redirected or cached.
  *
- * The count is of bytes mapped less bytes unmapped through these calls; what libc maps for itself (thread stacks, stdio)
- * does not come by here. munmap of addresses that were never mapped, or twice, makes it too small; it
- * stops at zero.
+ * The count is of bytes mapped less bytes unmapped through these calls; what libc maps for itself
+ * (thread stacks, stdio) does not come by here. munmap of addresses that were never mapped, or
+ * twice, makes it too small; it stops at zero.
  */
 #include "preload.h"
 
@@ -23,7 +23,8 @@ EXPORT void *mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t off
     if (p != MAP_FAILED) count_program(whole_pages(bytes));
     return p;
 }
-EXPORT void *mmap64(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) ALIAS_OF(mmap);
+EXPORT void *mmap64(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
+    ALIAS_OF(mmap);
 
 EXPORT int munmap(void *at, size_t bytes) {
     int result = os_calls.munmap(at, bytes);
@@ -44,4 +45,6 @@ EXPORT void *mremap(void *at, size_t old_bytes, size_t new_bytes, int flags, ...
     return p;
 }
 
-EXPORT int madvise(void *at, size_t bytes, int advice) { return os_calls.madvise(at, bytes, advice); }
+EXPORT int madvise(void *at, size_t bytes, int advice) {
+    return os_calls.madvise(at, bytes, advice);
+}

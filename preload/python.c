@@ -1,10 +1,12 @@
-/* Python's small objects. CPython serves them from its own pymalloc, whose arenas an ordinary program never sees emptied; told
- * PYTHONMALLOC=malloc, it asks malloc for each. LOWTIDE_PYTHON=auto tells it so by answering the interpreter's getenv, which
- * leaves no trace in the environment: children that run without lowtide keep pymalloc.
+/* Python's small objects. CPython serves them from its own pymalloc, whose arenas an ordinary
+ * program never sees emptied; told PYTHONMALLOC=malloc, it asks malloc for each.
+ * LOWTIDE_PYTHON=auto tells it so by answering the interpreter's getenv, which leaves no trace in
+ * the environment: children that run without lowtide keep pymalloc.
  *
- * Only an executable with the interpreter's own name counts (python, python3, python3.11, ...; resolved through links,
- * so those of virtual environments too), and only if it really is CPython. Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I
- * and -E the interpreter does not ask; then it keeps pymalloc, and the statistics say so.
+ * Only an executable with the interpreter's own name counts (python, python3, python3.11, ...;
+ * resolved through links, so those of virtual environments too), and only if it really is CPython.
+ * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I and -E the
+ * interpreter does not ask; then it keeps pymalloc, and the statistics say so.
  */
 #include "preload.h"
 
@@ -40,7 +42,8 @@ static bool is_interpreter_name(const char *path) {
     if (strncmp(name, "python", 6)) return false;
     name += 6;
     name += strspn(name, "0123456789.");
-    return !*name || !strcmp(name, "d") || !strcmp(name, "t") || !strcmp(name, "td") || !strcmp(name, "-dbg");
+    return !*name || !strcmp(name, "d") || !strcmp(name, "t") || !strcmp(name, "td") ||
+           !strcmp(name, "-dbg");
 }
 
 /* -I or -E among the interpreter's own options, which end at -c, -m, a file name or --. */

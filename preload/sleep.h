@@ -23,24 +23,28 @@
 /* What -D_FORTIFY_SOURCE makes of some calls; no header declares them. */
 ssize_t __read_chk(int fd, void *to, size_t bytes, size_t room);
 ssize_t __recv_chk(int fd, void *to, size_t bytes, size_t room, int flags);
-ssize_t __recvfrom_chk(int fd, void *restrict to, size_t bytes, size_t room, int flags, __SOCKADDR_ARG from, socklen_t *restrict n);
+ssize_t __recvfrom_chk(int fd, void *restrict to, size_t bytes, size_t room, int flags,
+                       __SOCKADDR_ARG from, socklen_t *restrict n);
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room);
-int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room);
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
+                size_t room);
 
 /* Every call that is interposed here. */
-#define SLEEP_CALLS(X)                                                                                          \
-    X(wait) X(waitpid) X(wait3) X(wait4) X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait)                \
-    X(pthread_cond_wait) X(pthread_cond_timedwait) X(pthread_cond_clockwait) X(pthread_join) X(pause)           \
-    X(sigsuspend) X(sleep) X(usleep) X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(accept) X(accept4)       \
-    X(__read_chk) X(__recv_chk) X(__recvfrom_chk) X(poll) X(__poll_chk) X(ppoll) X(__ppoll_chk) X(select)       \
-    X(pselect) X(epoll_wait) X(epoll_pwait) X(nanosleep) X(clock_nanosleep)
+#define SLEEP_CALLS(X)                                                                           \
+    X(wait)                                                                                      \
+    X(waitpid) X(wait3) X(wait4) X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait)         \
+        X(pthread_cond_wait) X(pthread_cond_timedwait) X(pthread_cond_clockwait) X(pthread_join) \
+            X(pause) X(sigsuspend) X(sleep) X(usleep) X(read) X(readv) X(recv) X(recvfrom)       \
+                X(recvmsg) X(accept) X(accept4) X(__read_chk) X(__recv_chk) X(__recvfrom_chk)    \
+                    X(poll) X(__poll_chk) X(ppoll) X(__ppoll_chk) X(select) X(pselect)           \
+                        X(epoll_wait) X(epoll_pwait) X(nanosleep) X(clock_nanosleep)
 
 #define CALL(name) SLEEP_##name,
 enum { SLEEP_CALLS(CALL) SLEEP_CALL_COUNT };
 #undef CALL
 
-/* libc's function of a name. The constructor finds all, so that a first call from a signal handler or under a seccomp filter
- * needs nothing; whoever calls earlier finds its own. */
+/* libc's function of a name. The constructor finds all, so that a first call from a signal handler
+ * or under a seccomp filter needs nothing; whoever calls earlier finds its own. */
 #define LIBC(name) ((__typeof__(&name))sleep_libc(SLEEP_##name))
 extern HIDDEN _Atomic(void *) sleep_libc_table[SLEEP_CALL_COUNT];
 HIDDEN void *sleep_find_libc(unsigned call);
@@ -52,14 +56,14 @@ static inline void *sleep_libc(unsigned call) {
 /* Finds them all. */
 HIDDEN void sleep_init(void);
 
-/* Defines the interposed call as `call`, during which the thread counts as asleep. (One that is cancelled meanwhile stays so until
- * its heap is closed.) */
-#define SLEEPING(result, name, parameters, call)           \
-    EXPORT result name parameters {                        \
-        relaxed_store(&heap_current->is_asleep, true);     \
-        result answer = call;                              \
-        relaxed_store(&heap_current->is_asleep, false);    \
-        return answer;                                     \
+/* Defines the interposed call as `call`, during which the thread counts as asleep. (One that is
+ * cancelled meanwhile stays so until its heap is closed.) */
+#define SLEEPING(result, name, parameters, call)        \
+    EXPORT result name parameters {                     \
+        relaxed_store(&heap_current->is_asleep, true);  \
+        result answer = call;                           \
+        relaxed_store(&heap_current->is_asleep, false); \
+        return answer;                                  \
     }
 
 #endif

@@ -1,9 +1,10 @@
-/* Waits for time and descriptors. Where policy says that it is too soon to give back, such a wait sleeps the rest of those 100 ms first,
- * gives back, and sleeps on.
+/* Waits for time and descriptors. Where policy says that it is too soon to give back, such a wait
+ * sleeps the rest of those 100 ms first, gives back, and sleeps on.
  *
- * The two halves must look like one call. All signals are blocked but for the halves themselves, whose calls (ppoll, pselect,
- * epoll_pwait) switch the mask atomically; a signal that comes in between interrupts the second half. The time left is taken
- * from the clock, so the whole ends when it should.
+ * The two halves must look like one call. All signals are blocked but for the halves themselves,
+ * whose calls (ppoll, pselect, epoll_pwait) switch the mask atomically; a signal that comes in
+ * between interrupts the second half. The time left is taken from the clock, so the whole ends when
+ * it should.
  */
 #include "sleep.h"
 
@@ -24,7 +25,9 @@ static struct timespec *timespec_of(int64_t ns, struct timespec *t) {
     return t;
 }
 /* Rounded up, since a wait may be longer than asked for but not shorter. */
-static int timeout_ms_of(int64_t ns) { return ns == FOR_EVER ? -1 : (int)((ns + MS_NS - 1) / MS_NS); }
+static int timeout_ms_of(int64_t ns) {
+    return ns == FOR_EVER ? -1 : (int)((ns + MS_NS - 1) / MS_NS);
+}
 
 static int64_t monotonic_ns(void) {
     struct timespec now;
@@ -40,12 +43,15 @@ struct split {
     sigset_t during;     /* the mask of the halves */
 };
 
-/* Gives back if it is time. If it is not yet, and the wait of `total_ns` is longer than until then, prepares two halves. */
+/* Gives back if it is time. If it is not yet, and the wait of `total_ns` is longer than until then,
+ * prepares two halves. */
 static struct split split_begin(int64_t total_ns, const sigset_t *mask) {
     struct split s = {.is_split = false};
     int wait_ms = 0;
     if (LIKELY(!policy_has_sleep_work()) || total_ns == 0) return s;
-    if (policy_before_sleep(true, &wait_ms) != SLEEP_LATER || wait_ms <= 0 || total_ns <= wait_ms * MS_NS) return s;
+    if (policy_before_sleep(true, &wait_ms) != SLEEP_LATER || wait_ms <= 0 ||
+        total_ns <= wait_ms * MS_NS)
+        return s;
     sigset_t all;
     sigfillset(&all);
     if (pthread_sigmask(SIG_BLOCK, &all, &s.before)) return s;
@@ -103,23 +109,29 @@ static int poll_half(void *call, int64_t ns, const sigset_t *mask) {
 
 static int poll_asleep(struct pollfd *fds, nfds_t n, int timeout_ms) {
     struct split s = split_begin(milliseconds(timeout_ms), NULL);
-    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n}) : LIBC(poll)(fds, n, timeout_ms);
+    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
+                      : LIBC(poll)(fds, n, timeout_ms);
 }
-SLEEPING(int, poll, (struct pollfd *fds, nfds_t n, int timeout_ms), poll_asleep(fds, n, timeout_ms))
+SLEEPING(int, poll, (struct pollfd * fds, nfds_t n, int timeout_ms),
+         poll_asleep(fds, n, timeout_ms))
 
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room) {
     if (n > room / sizeof *fds) return LIBC(__poll_chk)(fds, n, timeout_ms, room);
     return poll(fds, n, timeout_ms);
 }
 
-static int ppoll_asleep(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask) {
+static int ppoll_asleep(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+                        const sigset_t *mask) {
     struct split s = split_begin(nanoseconds(timeout), mask);
-    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n}) : LIBC(ppoll)(fds, n, timeout, mask);
+    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
+                      : LIBC(ppoll)(fds, n, timeout, mask);
 }
-SLEEPING(int, ppoll, (struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
+SLEEPING(int, ppoll,
+         (struct pollfd * fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
          ppoll_asleep(fds, n, timeout, mask))
 
-EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room) {
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+                       const sigset_t *mask, size_t room) {
     if (n > room / sizeof *fds) return LIBC(__ppoll_chk)(fds, n, timeout, mask, room);
     return ppoll(fds, n, timeout, mask);
 }
@@ -169,10 +181,13 @@ static int select_asleep(int n, fd_set *in, fd_set *out, fd_set *other, struct t
     }
     return result;
 }
-SLEEPING(int, select, (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other, struct timeval *restrict timeout),
+SLEEPING(int, select,
+         (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
+          struct timeval *restrict timeout),
          select_asleep(n, in, out, other, timeout))
 
-static int pselect_asleep(int n, fd_set *in, fd_set *out, fd_set *other, const struct timespec *timeout, const sigset_t *mask) {
+static int pselect_asleep(int n, fd_set *in, fd_set *out, fd_set *other,
+                          const struct timespec *timeout, const sigset_t *mask) {
     struct split s = split_begin(select_total_ns(n, nanoseconds(timeout)), mask);
     if (!s.is_split) return LIBC(pselect)(n, in, out, other, timeout, mask);
     struct select_call call;
@@ -180,8 +195,8 @@ static int pselect_asleep(int n, fd_set *in, fd_set *out, fd_set *other, const s
     return in_halves(&s, select_half, &call);
 }
 SLEEPING(int, pselect,
-         (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other, const struct timespec *restrict timeout,
-          const sigset_t *restrict mask),
+         (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
+          const struct timespec *restrict timeout, const sigset_t *restrict mask),
          pselect_asleep(n, in, out, other, timeout, mask))
 
 /* ---- epoll ---- */
@@ -199,16 +214,20 @@ static int epoll_half(void *call, int64_t ns, const sigset_t *mask) {
 
 static int epoll_asleep(int fd, struct epoll_event *events, int n, int timeout_ms) {
     struct split s = split_begin(milliseconds(timeout_ms), NULL);
-    return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n}) : LIBC(epoll_wait)(fd, events, n, timeout_ms);
+    return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
+                      : LIBC(epoll_wait)(fd, events, n, timeout_ms);
 }
-SLEEPING(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout_ms), epoll_asleep(fd, events, n, timeout_ms))
+SLEEPING(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout_ms),
+         epoll_asleep(fd, events, n, timeout_ms))
 
-static int epoll_masked_asleep(int fd, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask) {
+static int epoll_masked_asleep(int fd, struct epoll_event *events, int n, int timeout_ms,
+                               const sigset_t *mask) {
     struct split s = split_begin(milliseconds(timeout_ms), mask);
     return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
                       : LIBC(epoll_pwait)(fd, events, n, timeout_ms, mask);
 }
-SLEEPING(int, epoll_pwait, (int fd, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask),
+SLEEPING(int, epoll_pwait,
+         (int fd, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask),
          epoll_masked_asleep(fd, events, n, timeout_ms, mask))
 
 /* ---- sleeping: ppoll without descriptors, whose mask is switched atomically ---- */
@@ -220,21 +239,27 @@ static int sleep_in_halves(struct split *s, struct timespec *left) {
 }
 
 static int nanosleep_asleep(const struct timespec *request, struct timespec *left) {
-    struct split s = split_begin(request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0, NULL);
+    struct split s =
+        split_begin(request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0, NULL);
     return s.is_split ? sleep_in_halves(&s, left) : LIBC(nanosleep)(request, left);
 }
-SLEEPING(int, nanosleep, (const struct timespec *request, struct timespec *left), nanosleep_asleep(request, left))
+SLEEPING(int, nanosleep, (const struct timespec *request, struct timespec *left),
+         nanosleep_asleep(request, left))
 
-/* Only where the monotonic clock tells when the whole ends; other clocks can be set while we sleep. Returns an error number. */
+/* Only where the monotonic clock tells when the whole ends; other clocks can be set while we sleep.
+ * Returns an error number. */
 static int64_t clock_total_ns(clockid_t clock, int flags, const struct timespec *request) {
-    if (!request || request->tv_sec > INT_MAX || (clock != CLOCK_MONOTONIC && (clock != CLOCK_REALTIME || flags))) return 0;
+    if (!request || request->tv_sec > INT_MAX ||
+        (clock != CLOCK_MONOTONIC && (clock != CLOCK_REALTIME || flags)))
+        return 0;
     int64_t ns = nanoseconds(request);
     if (!flags) return ns;
     int64_t left = flags == TIMER_ABSTIME ? ns - monotonic_ns() : 0;
     return left > 0 ? left : 0;
 }
 
-static int clock_nanosleep_asleep(clockid_t clock, int flags, const struct timespec *request, struct timespec *left) {
+static int clock_nanosleep_asleep(clockid_t clock, int flags, const struct timespec *request,
+                                  struct timespec *left) {
     struct split s = split_begin(clock_total_ns(clock, flags, request), NULL);
     if (!s.is_split) return LIBC(clock_nanosleep)(clock, flags, request, left);
     int saved = errno;
@@ -242,5 +267,6 @@ static int clock_nanosleep_asleep(clockid_t clock, int flags, const struct times
     errno = saved;
     return result;
 }
-SLEEPING(int, clock_nanosleep, (clockid_t clock, int flags, const struct timespec *request, struct timespec *left),
+SLEEPING(int, clock_nanosleep,
+         (clockid_t clock, int flags, const struct timespec *request, struct timespec *left),
          clock_nanosleep_asleep(clock, flags, request, left))

@@ -27,14 +27,17 @@ static void add(struct writer *t, const char *format, ...) {
     t->room -= written;
 }
 
-static void add_number(struct writer *t, const char *key, int64_t value) { add(t, ", \"%s\": %lld", key, (long long)value); }
+static void add_number(struct writer *t, const char *key, int64_t value) {
+    add(t, ", \"%s\": %lld", key, (long long)value);
+}
 
 static void make_json(struct writer *t) {
     struct stats s;
     struct machine m = {0};
     stats_collect(&s);
     policy_sample(&m);
-    add(t, "{\"version\": \"%s\", \"pid\": %d, \"python\": \"%s\"", LOWTIDE_VERSION, (int)getpid(), python_state);
+    add(t, "{\"version\": \"%s\", \"pid\": %d, \"python\": \"%s\"", LOWTIDE_VERSION, (int)getpid(),
+        python_state);
 #define STAT(key, text) add_number(t, #key, s.key);
 #include "../core/stats.def"
 #undef STAT
@@ -75,7 +78,9 @@ void stats_json_write(const char *where) {
         fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
         if (fd < 0) {
             char line[4200];
-            snprintf(line, sizeof line, "cannot open LOWTIDE_STATS file %.200s (%s); statistics go to stderr", name, strerror(errno));
+            snprintf(line, sizeof line,
+                     "cannot open LOWTIDE_STATS file %.200s (%s); statistics go to stderr", name,
+                     strerror(errno));
             report_line(line);
             fd = STDERR_FILENO;
         }
@@ -87,7 +92,8 @@ void stats_json_write(const char *where) {
 
 void stats_json_say_start(void) {
     char line[256];
-    snprintf(line, sizeof line, "%s in %s (pid %d): OS page %zu, huge pages %s, Python objects: %s", LOWTIDE_VERSION,
-             program_invocation_short_name, (int)getpid(), os_page_bytes, os_keep_huge_pages ? "kept" : "off", python_state);
+    snprintf(line, sizeof line, "%s in %s (pid %d): OS page %zu, huge pages %s, Python objects: %s",
+             LOWTIDE_VERSION, program_invocation_short_name, (int)getpid(), os_page_bytes,
+             os_keep_huge_pages ? "kept" : "off", python_state);
     report_line(line);
 }

@@ -20,7 +20,8 @@ struct mount {
     struct text root, point, type, options;
 };
 
-/* "36 35 98:0 /root /point rw,relatime shared:1 - type source options": a lone "-" ends columns that vary in number. */
+/* "36 35 98:0 /root /point rw,relatime shared:1 - type source options": a lone "-" ends columns
+ * that vary in number. */
 static bool split_mount(struct text line, struct mount *mount) {
     struct text word;
     for (int column = 0; column < 6; column++) {
@@ -31,7 +32,8 @@ static bool split_mount(struct text line, struct mount *mount) {
     do
         if (!text_take_word(&line, &word)) return false;
     while (!text_is(word, "-"));
-    return text_take_word(&line, &mount->type) && text_take_word(&line, &word) && text_take_word(&line, &mount->options);
+    return text_take_word(&line, &mount->type) && text_take_word(&line, &word) &&
+           text_take_word(&line, &mount->options);
 }
 
 static bool is_or_begins(const char *path, const char *component) {
@@ -41,24 +43,28 @@ static bool is_or_begins(const char *path, const char *component) {
 
 /* What `name` has below `root`, or NULL; "" for the root itself. */
 static const char *below(const char *name, const char *root) {
-    const char *rest = !strcmp(root, "/") ? name : is_or_begins(name, root) ? name + strlen(root) : NULL;
+    const char *rest = !strcmp(root, "/")         ? name
+                       : is_or_begins(name, root) ? name + strlen(root)
+                                                  : NULL;
     if (!rest || is_or_begins(rest, "/..")) return NULL;
     return !strcmp(rest, "/") ? "" : rest;
 }
 
-/* A mount that contains the name beats a guess; one that shows more ancestors beats one that shows fewer; then the later, which may
- * cover the earlier. */
+/* A mount that contains the name beats a guess; one that shows more ancestors beats one that shows
+ * fewer; then the later, which may cover the earlier. */
 static bool is_better(const struct cgroup_directory *now, const struct cgroup_directory *found) {
     if (!now->path[0]) return true;
     if (now->is_guess != found->is_guess) return now->is_guess;
     return found->hidden_bytes <= now->hidden_bytes;
 }
 
-static void consider_mount(const struct mount *mount, const char *name, struct cgroup_directory *directory) {
+static void consider_mount(const struct mount *mount, const char *name,
+                           struct cgroup_directory *directory) {
     char root[CGROUP_NAME_BYTES];
     struct cgroup_directory found;
     if (!text_decode_octal(mount->root, root, sizeof root)) return;
-    if (!text_decode_octal(mount->point, found.path, sizeof found.path) || found.path[0] != '/') return;
+    if (!text_decode_octal(mount->point, found.path, sizeof found.path) || found.path[0] != '/')
+        return;
     const char *rest = below(name, root);
     bool is_whole = !strcmp(root, "/");
     if (!rest && is_whole) return;
@@ -72,15 +78,18 @@ static void consider_mount(const struct mount *mount, const char *name, struct c
     if (is_better(directory, &found)) *directory = found;
 }
 
-void cgroup_parse_mount(struct text line, const struct cgroup_names *names, struct cgroup_place *place) {
+void cgroup_parse_mount(struct text line, const struct cgroup_names *names,
+                        struct cgroup_place *place) {
     struct mount mount;
     if (!split_mount(line, &mount)) return;
     if (names->memory[0] && text_is(mount.type, "cgroup") && text_list_has(mount.options, "memory"))
         consider_mount(&mount, names->memory, &place->memory);
-    if (names->unified[0] && text_is(mount.type, "cgroup2")) consider_mount(&mount, names->unified, &place->unified);
+    if (names->unified[0] && text_is(mount.type, "cgroup2"))
+        consider_mount(&mount, names->unified, &place->unified);
 }
 
-void cgroup_parse_level_v2(struct text high, struct text max, struct text current, struct text stat, struct cgroup_level *level) {
+void cgroup_parse_level_v2(struct text high, struct text max, struct text current, struct text stat,
+                           struct cgroup_level *level) {
     level->limit_bytes = reading_smaller(text_parse_limit(high), text_parse_limit(max));
     level->usage_bytes = text_parse_limit(current);
     level->inactive_bytes = text_find_number(stat, "inactive_file", false);
@@ -94,8 +103,11 @@ void cgroup_parse_level_v1(struct text usage, struct text stat, struct cgroup_le
 }
 
 /* Without inactive_file the whole usage counts as the working set: rather release too early. */
-void cgroup_consider_level(struct cgroup *cgroup, const struct cgroup_level *level, unsigned depth) {
-    if (!level->limit_bytes.is_known || level->limit_bytes.value == NO_LIMIT || !level->usage_bytes.is_known) return;
+void cgroup_consider_level(struct cgroup *cgroup, const struct cgroup_level *level,
+                           unsigned depth) {
+    if (!level->limit_bytes.is_known || level->limit_bytes.value == NO_LIMIT ||
+        !level->usage_bytes.is_known)
+        return;
     int64_t working = level->usage_bytes.value - level->inactive_bytes.value;
     if (working < 0) working = 0;
     int64_t headroom = level->limit_bytes.value - working;

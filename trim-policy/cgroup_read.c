@@ -1,12 +1,13 @@
-/* Reads the files that cgroup.h is about. Only levels with a limit cost more than one or two small reads: memory.stat
- * makes the kernel add up the counters of all processors. */
+/* Reads the files that cgroup.h is about. Only levels with a limit cost more than one or two small
+ * reads: memory.stat makes the kernel add up the counters of all processors. */
 #include "cgroup.h"
 
 #include "file.h"
 
 #include <string.h>
 
-/* Both versions' memory.stat stay below 3 KiB; what matters of a longer one may be cut off and is then unknown. */
+/* Both versions' memory.stat stay below 3 KiB; what matters of a longer one may be cut off and is
+ * then unknown. */
 enum { STAT_BYTES = 4096, NUMBER_BYTES = 32 };
 
 static struct text directory_at(struct file_path *path, const char *root, struct text directory) {
@@ -25,7 +26,8 @@ static void read_level_v2(struct text at, struct cgroup_level *level) {
     cgroup_parse_level_v2(high_text, max_text, nothing, nothing, level);
     if (!has_limit(level->limit_bytes)) return;
     struct text current_text = file_read_in(at, "memory.current", current, sizeof current);
-    cgroup_parse_level_v2(high_text, max_text, current_text, file_read_in(at, "memory.stat", stat, sizeof stat), level);
+    cgroup_parse_level_v2(high_text, max_text, current_text,
+                          file_read_in(at, "memory.stat", stat, sizeof stat), level);
 }
 
 static void read_level_v1(struct text at, struct cgroup_level *level) {
@@ -37,7 +39,8 @@ static void read_level_v1(struct text at, struct cgroup_level *level) {
 /* Old kernels let a v1 group leave its children out of its own account. */
 static bool is_hierarchical(struct text at) {
     char number[NUMBER_BYTES];
-    struct reading use = text_parse_limit(file_read_in(at, "memory.use_hierarchy", number, sizeof number));
+    struct reading use =
+        text_parse_limit(file_read_in(at, "memory.use_hierarchy", number, sizeof number));
     return !use.is_known || use.value;
 }
 
@@ -49,8 +52,10 @@ static struct reading read_swap_v2(struct text at) {
 /* memsw counts memory and swap together. */
 static struct reading read_swap_v1(struct text at) {
     char number[NUMBER_BYTES];
-    struct reading both = text_parse_limit(file_read_in(at, "memory.memsw.usage_in_bytes", number, sizeof number));
-    struct reading memory = text_parse_limit(file_read_in(at, "memory.usage_in_bytes", number, sizeof number));
+    struct reading both =
+        text_parse_limit(file_read_in(at, "memory.memsw.usage_in_bytes", number, sizeof number));
+    struct reading memory =
+        text_parse_limit(file_read_in(at, "memory.usage_in_bytes", number, sizeof number));
     if (!both.is_known || !memory.is_known) return (struct reading){0};
     return known(both.value > memory.value ? both.value - memory.value : 0);
 }
@@ -87,7 +92,8 @@ static void read_names(const char *root, struct cgroup_names *names) {
     file_close_lines(&lines);
 }
 
-static void read_mounts(const char *root, const struct cgroup_names *names, struct cgroup_place *place) {
+static void read_mounts(const char *root, const struct cgroup_names *names,
+                        struct cgroup_place *place) {
     struct file_lines lines;
     if (!file_open_lines(&lines, root, "/proc/self/mountinfo")) return;
     for (struct text line; file_next_line(&lines, &line);) cgroup_parse_mount(line, names, place);
@@ -105,6 +111,7 @@ uint64_t cgroup_fingerprint(const char *root) {
     char buffer[4096];
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
     struct text text = file_read(root, "/proc/self/cgroup", buffer, sizeof buffer);
-    for (size_t i = 0; i < text.bytes; i++) hash = (hash ^ (unsigned char)text.at[i]) * 1099511628211u;
+    for (size_t i = 0; i < text.bytes; i++)
+        hash = (hash ^ (unsigned char)text.at[i]) * 1099511628211u;
     return hash;
 }

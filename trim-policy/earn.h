@@ -1,9 +1,11 @@
-/* Earned retention: memory that was released and came right back may be kept, for as long as it keeps coming.
+/* Earned retention: memory that was released and came right back may be kept, for as long as it
+ * keeps coming.
  *
- * Pure: readings and time come in as arguments. What was released within the last second is a credit; pages that become
- * live without being resident while there is credit have bounced. As many pages as bounced within a second are earned, so a
- * job that builds and drops its buffers in a loop pays for one round and keeps them from the second on, and one whose
- * memory does not come back earns nothing. Core keeps what is earned below the high water of live pages of that second.
+ * Pure: readings and time come in as arguments. What was released within the last second is a
+ * credit; pages that become live without being resident while there is credit have bounced. As many
+ * pages as bounced within a second are earned, so a job that builds and drops its buffers in a loop
+ * pays for one round and keeps them from the second on, and one whose memory does not come back
+ * earns nothing. Core keeps what is earned below the high water of live pages of that second.
  * Earned retention is lost when nothing of it was used for a tick.
  */
 #ifndef LOWTIDE_EARN_H
@@ -25,18 +27,23 @@ enum { EARN_WINDOW_MS = 1000, EARN_TICK_MS = 100 };
 struct earn_state {
     struct earn_reading last;
     int64_t half_began_ms;
-    int64_t credit[2]; /* released and not yet back: in this half of the window, in the one before */
+    int64_t
+        credit[2]; /* released and not yet back: in this half of the window, in the one before */
     int64_t bounced[2];
     int64_t earned_pages;
     int64_t used_pages; /* reused or bounced since the last tick */
-    bool has_turned; /* a half began: the high water of live pages is to be taken anew */
+    bool has_turned;    /* a half began: the high water of live pages is to be taken anew */
 };
 
-/* Takes a reading into the state; returns the pages earned. Call before every release and at ticks. */
-__attribute__((visibility("hidden"))) int64_t earn_update(struct earn_state *state, const struct earn_reading *reading);
+/* Takes a reading into the state; returns the pages earned. Call before every release and at ticks.
+ */
+__attribute__((visibility("hidden"))) int64_t earn_update(struct earn_state *state,
+                                                          const struct earn_reading *reading);
 
-/* At a tick: what was not used since the last one is lost. Returns the pages that may stay retained. */
-__attribute__((visibility("hidden"))) int64_t earn_tick(struct earn_state *state, const struct earn_reading *reading);
+/* At a tick: what was not used since the last one is lost. Returns the pages that may stay
+ * retained. */
+__attribute__((visibility("hidden"))) int64_t earn_tick(struct earn_state *state,
+                                                        const struct earn_reading *reading);
 
 /* The process blocks, or memory is short: all is lost. */
 __attribute__((visibility("hidden"))) void earn_lose(struct earn_state *state);

@@ -51,7 +51,9 @@ static struct text read_path(const struct file_path *path, char *buffer, size_t 
     struct text text = {buffer, 0};
     int fd = path->is_whole ? open_to_read(path->string) : -1;
     if (fd < 0) return text;
-    for (size_t n; text.bytes < room && (n = read_some(fd, buffer + text.bytes, room - text.bytes)) > 0;) text.bytes += n;
+    for (size_t n;
+         text.bytes < room && (n = read_some(fd, buffer + text.bytes, room - text.bytes)) > 0;)
+        text.bytes += n;
     close_fd(fd);
     if (text.bytes == room)
         while (text.bytes && buffer[text.bytes - 1] != '\n') text.bytes--;
@@ -94,7 +96,9 @@ static bool read_on(struct file_lines *lines) {
     } else if (left) {
         memmove(lines->buffer, lines->buffer + lines->begin, left);
     }
-    size_t n = lines->left < FILE_LINE_BYTES ? 0 : read_some(lines->fd, lines->buffer + left, FILE_LINE_BYTES - left);
+    size_t n = lines->left < FILE_LINE_BYTES
+                   ? 0
+                   : read_some(lines->fd, lines->buffer + left, FILE_LINE_BYTES - left);
     lines->left -= n;
     lines->begin = 0;
     lines->end = left + n;

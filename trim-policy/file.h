@@ -1,8 +1,9 @@
 /* Reading the kernel's small files from inside an allocator.
  *
- * The system calls are made directly, not through libc's open and read: those are cancellation points, which malloc must
- * not be, and other preloaded libraries wrap them with code that allocates. A descriptor is open only during one call
- * of the first kind, or between file_open_lines and file_close_lines, and is never inherited by an exec. errno is kept.
+ * The system calls are made directly, not through libc's open and read: those are cancellation
+ * points, which malloc must not be, and other preloaded libraries wrap them with code that
+ * allocates. A descriptor is open only during one call of the first kind, or between
+ * file_open_lines and file_close_lines, and is never inherited by an exec. errno is kept.
  */
 #ifndef LOWTIDE_FILE_H
 #define LOWTIDE_FILE_H
@@ -20,8 +21,8 @@ struct file_path {
 HIDDEN void file_path_begin(struct file_path *path, const char *root);
 HIDDEN void file_path_add(struct file_path *path, struct text text);
 
-/* Reads the file root + name into `buffer`. Where it does not fit, the line that was cut is left out. An empty
- * text when it cannot be read. */
+/* Reads the file root + name into `buffer`. Where it does not fit, the line that was cut is left
+ * out. An empty text when it cannot be read. */
 HIDDEN struct text file_read(const char *root, const char *name, char *buffer, size_t room);
 
 /* The same for directory + '/' + name. */
@@ -31,8 +32,8 @@ HIDDEN struct text file_read_in(struct text directory, const char *name, char *b
 enum { FILE_LINE_BYTES = 2048, FILE_MAX_BYTES = 4 << 20 };
 struct file_lines {
     int fd;
-    size_t left; /* bytes that may still be read: no file keeps the thread for ever */
-    bool is_skipping; /* until the end of a line that was too long */
+    size_t left;       /* bytes that may still be read: no file keeps the thread for ever */
+    bool is_skipping;  /* until the end of a line that was too long */
     size_t begin, end; /* of what is read and not yet handed out */
     char buffer[FILE_LINE_BYTES];
 };

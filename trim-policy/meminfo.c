@@ -23,7 +23,8 @@ void meminfo_estimate_available(struct meminfo *meminfo, struct reading min_free
     if (meminfo->available.is_known || !meminfo->free.is_known) return;
     int64_t mark = smaller(min_free_kib.value, INT64_MAX / 2048) * 1024 / 4 * 5;
     int64_t most = min_free_kib.is_known ? mark : INT64_MAX;
-    int64_t cache = sum(meminfo->active_file.value, meminfo->inactive_file.value), slabs = meminfo->reclaimable.value;
+    int64_t cache = sum(meminfo->active_file.value, meminfo->inactive_file.value),
+            slabs = meminfo->reclaimable.value;
     int64_t caches = sum(cache - smaller(cache / 2, most), slabs - smaller(slabs / 2, most));
     int64_t available = sum(meminfo->free.value, caches) - mark;
     meminfo->available = known(available > 0 ? available : 0);
@@ -33,5 +34,6 @@ void meminfo_read(const char *root, struct meminfo *meminfo) {
     char buffer[4096];
     meminfo_parse(file_read(root, "/proc/meminfo", buffer, sizeof buffer), meminfo);
     if (meminfo->available.is_known || !meminfo->free.is_known) return;
-    meminfo_estimate_available(meminfo, text_parse_limit(file_read(root, "/proc/sys/vm/min_free_kbytes", buffer, 64)));
+    meminfo_estimate_available(
+        meminfo, text_parse_limit(file_read(root, "/proc/sys/vm/min_free_kbytes", buffer, 64)));
 }

@@ -1,7 +1,8 @@
 /* The parser of the options, driven by the table; for what: options.h.
  *
- * Runs before main, when nothing else has: no allocation, no locale, lines put together on the stack and written with one
- * write(2) each. An option's default is given as text and goes through the parser as the user's value does.
+ * Runs before main, when nothing else has: no allocation, no locale, lines put together on the
+ * stack and written with one write(2) each. An option's default is given as text and goes through
+ * the parser as the user's value does.
  */
 #include "options.h"
 
@@ -22,8 +23,10 @@ static const struct row {
     const char *standard, *help; /* `standard` is NULL for a text */
     void *field;                 /* int, const char *, struct text_size or int64_t */
 } rows[] = {
-#define CHOICE(field, variable, words, standard, help) {KIND_CHOICE, variable, words, 0, 0, false, standard, help, &options.field},
-#define TEXT(field, variable, what, help) {KIND_TEXT, variable, what, 0, 0, false, NULL, help, &options.field},
+#define CHOICE(field, variable, words, standard, help) \
+    {KIND_CHOICE, variable, words, 0, 0, false, standard, help, &options.field},
+#define TEXT(field, variable, what, help) \
+    {KIND_TEXT, variable, what, 0, 0, false, NULL, help, &options.field},
 #define SIZE(field, variable, least, most, takes_percent, standard, help) \
     {KIND_SIZE, variable, "bytes", least, most, takes_percent, standard, help, &options.field},
 #define NUMBER(field, variable, unit, least, most, standard, help) \
@@ -83,7 +86,8 @@ static void line_add_values(struct line *line, const struct row *row) {
     }
     line_add(line, row->values);
     if (row->kind != KIND_SIZE) return;
-    line_add(line, row->takes_percent ? " (K, M, G, T may follow) or a percentage" : " (K, M, G, T may follow)");
+    line_add(line, row->takes_percent ? " (K, M, G, T may follow) or a percentage"
+                                      : " (K, M, G, T may follow)");
     if (row->least == 0 && row->most == INT64_MAX) return;
     line_add(line, ", ");
     line_add_range(line, row);
@@ -112,7 +116,9 @@ static int find_word(const char *words, const char *value) {
     return -1;
 }
 
-static bool is_in_range(const struct row *row, int64_t number) { return number >= row->least && number <= row->most; }
+static bool is_in_range(const struct row *row, int64_t number) {
+    return number >= row->least && number <= row->most;
+}
 
 static bool set_choice(const struct row *row, const char *value) {
     int choice = find_word(row->values, value);
@@ -130,7 +136,8 @@ static bool set_text(const struct row *row, const char *value) {
 static bool set_size(const struct row *row, const char *value) {
     struct text_size size;
     if (!text_parse_size(text_of(value), &size) || size.number == INT64_MAX) return false;
-    if (size.is_percent ? !row->takes_percent || size.number > 100 : !is_in_range(row, size.number)) return false;
+    if (size.is_percent ? !row->takes_percent || size.number > 100 : !is_in_range(row, size.number))
+        return false;
     *(struct text_size *)row->field = size;
     return true;
 }
@@ -144,8 +151,10 @@ static bool set_number(const struct row *row, const char *value) {
 }
 
 static bool set(const struct row *row, const char *value) {
-    static bool (*const setters[])(const struct row *, const char *) = {
-        [KIND_CHOICE] = set_choice, [KIND_TEXT] = set_text, [KIND_SIZE] = set_size, [KIND_NUMBER] = set_number};
+    static bool (*const setters[])(const struct row *, const char *) = {[KIND_CHOICE] = set_choice,
+                                                                        [KIND_TEXT] = set_text,
+                                                                        [KIND_SIZE] = set_size,
+                                                                        [KIND_NUMBER] = set_number};
     return setters[row->kind](row, value);
 }
 
@@ -163,7 +172,8 @@ void options_parse(char *const *environment) {
     for (int i = 0; i < ROWS; i++) set(&rows[i], rows[i].standard);
     if (getauxval(AT_SECURE)) return;
     for (; environment && *environment; environment++) {
-        const struct row *row = strncmp(*environment, "LOWTIDE_", 8) ? NULL : find_row(*environment);
+        const struct row *row =
+            strncmp(*environment, "LOWTIDE_", 8) ? NULL : find_row(*environment);
         if (!row) continue;
         const char *value = strchr(*environment, '=') + 1;
         if (set(row, value)) continue;

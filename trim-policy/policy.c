@@ -1,5 +1,5 @@
-/* Default policy: the limits core begins with, and housekeeping that brings what is retained down to the soft target at most
- * every 100 ms, from slow paths, by the coarse clock. */
+/* Default policy: the limits core begins with, and housekeeping that brings what is retained down
+ * to the soft target at most every 100 ms, from slow paths, by the coarse clock. */
 #include "policy.h"
 
 #include "../core/core.h"
@@ -17,14 +17,16 @@
 static struct {
     _Atomic(bool) is_busy;
     struct earn_state earn;
-    bool may_earn;       /* by the profile */
+    bool may_earn; /* by the profile */
     int64_t ticked_ms;
-    int64_t slept_ms;    /* when a thread last gave back before it slept */
-    int64_t tokens;      /* what may be given back before 100 ms have passed since; see before_sleep_cost */
-    int64_t counted_ms;  /* when tokens were last added */
+    int64_t slept_ms; /* when a thread last gave back before it slept */
+    int64_t
+        tokens; /* what may be given back before 100 ms have passed since; see before_sleep_cost */
+    int64_t counted_ms; /* when tokens were last added */
 } state;
 
-/* A page released and faulted back costs about 1 us, so 4 a millisecond are half a percent of a core. */
+/* A page released and faulted back costs about 1 us, so 4 a millisecond are half a percent of a
+ * core. */
 enum { TOKENS_PER_MS = 4, TOKENS_MOST = 4096, TOKENS_FLUSH = 16 };
 
 static int64_t coarse_ms(void) {
@@ -80,7 +82,8 @@ static void tick(int64_t now_ms) {
     budget_release_to(earned > soft ? earned : soft, RELEASE_LARGE_FIRST);
 }
 
-/* Each thread looks after its own magazines; whoever comes first in an interval looks after the pages. */
+/* Each thread looks after its own magazines; whoever comes first in an interval looks after the
+ * pages. */
 static void housekeep(void) {
     int64_t now = coarse_ms();
     if (now - heap_current->housekept_ms < EARN_TICK_MS) return;
@@ -91,7 +94,8 @@ static void housekeep(void) {
 
 /* ---- before sleeping ---- */
 
-/* In tokens: the pages that would go, and a share for the magazines, which are refilled a batch at a time. */
+/* In tokens: the pages that would go, and a share for the magazines, which are refilled a batch at
+ * a time. */
 static int64_t before_sleep_cost(void) {
     int64_t excess = budget_retained_pages() - allowance_pages(&limits.soft);
     return TOKENS_FLUSH + heap_current->capacity_pages / 16 + (excess > 0 ? excess : 0);
@@ -105,7 +109,8 @@ static void add_tokens(int64_t now_ms) {
     if (state.tokens > TOKENS_MOST) state.tokens = TOKENS_MOST;
 }
 
-/* Whether this thread may give back now, paid with tokens where 100 ms have not passed; `state` is held. */
+/* Whether this thread may give back now, paid with tokens where 100 ms have not passed; `state` is
+ * held. */
 static bool may_release(int64_t now_ms, bool may_hurry) {
     add_tokens(now_ms);
     int64_t cost = before_sleep_cost();
@@ -117,13 +122,16 @@ static bool may_release(int64_t now_ms, bool may_hurry) {
     return true;
 }
 
-/* All heaps are asked, which only happens while something is earned and at most every 100 ms; a count kept at each
- * blocking call would cost every wake-up two atomic operations on one cache line. */
+/* All heaps are asked, which only happens while something is earned and at most every 100 ms; a
+ * count kept at each blocking call would cost every wake-up two atomic operations on one cache
+ * line. */
 static bool is_last_awake(void) {
     if (is_single_threaded()) return true;
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);
-        if (heap && heap != heap_current && !atomic_load(&heap->closed) && !relaxed_load(&heap->is_asleep)) return false;
+        if (heap && heap != heap_current && !atomic_load(&heap->closed) &&
+            !relaxed_load(&heap->is_asleep))
+            return false;
     }
     return true;
 }
@@ -155,8 +163,9 @@ static void read_number_file(const char *path, _Atomic(uint32_t) *value, uint32_
     if (number > 0) relaxed_store(value, (uint32_t)(number / divisor));
 }
 
-/* Numbers where nobody wants to read the table: pages and 256ths of live, free while running, in magazines, and after. Each keeps
- * the guarantee of docs/DESIGN.md but throughput, whose own is 2 L + 64 MiB. */
+/* Numbers where nobody wants to read the table: pages and 256ths of live, free while running, in
+ * magazines, and after. Each keeps the guarantee of docs/DESIGN.md but throughput, whose own is 2 L
+ * + 64 MiB. */
 static const struct {
     struct allowance retained, magazine, soft;
     bool may_earn;
@@ -199,8 +208,10 @@ void policy_sample(struct machine *machine) {
     static struct sample sample; /* keeps where the process's groups are */
     if (!state_take()) return;
     sample_read("", &sample);
-    struct minimum_settings settings = {options.minmem_free.number, options.minmem_pct_total, options.minmem_pct_free};
-    struct watermarks marks = watermark_compute(&settings, sample.limit_bytes, sample.available_bytes);
+    struct minimum_settings settings = {options.minmem_free.number, options.minmem_pct_total,
+                                        options.minmem_pct_free};
+    struct watermarks marks =
+        watermark_compute(&settings, sample.limit_bytes, sample.available_bytes);
     *machine = (struct machine){
         .limit_bytes = sample.limit_bytes.is_known ? sample.limit_bytes.value : 0,
         .available_bytes = sample.available_bytes.is_known ? sample.available_bytes.value : 0,

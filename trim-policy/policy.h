@@ -24,12 +24,16 @@ __attribute__((visibility("hidden"))) void policy_sample(struct machine *machine
 
 enum policy_sleep { SLEEP_NOTHING_TO_DO, SLEEP_DONE, SLEEP_LATER };
 
-/* The calling thread is about to block: its magazines and what is retained above the soft target go back, if 100 ms have passed since
- * that last happened or it is cheap enough to do more often (`may_hurry`). SLEEP_LATER: too soon; *wait_ms says how long to sleep
- * before asking again. errno is kept. */
-__attribute__((visibility("hidden"))) enum policy_sleep policy_before_sleep(bool may_hurry, int *wait_ms);
+/* The calling thread is about to block: its magazines and what is retained above the soft target go
+ * back, if 100 ms have passed since that last happened or it is cheap enough to do more often
+ * (`may_hurry`). SLEEP_LATER: too soon; *wait_ms says how long to sleep before asking again. errno
+ * is kept. */
+__attribute__((visibility("hidden"))) enum policy_sleep policy_before_sleep(bool may_hurry,
+                                                                            int *wait_ms);
 
 /* True when policy_before_sleep would find something to do. */
-static inline bool policy_has_sleep_work(void) { return relaxed_load(&heap_current->is_dirty) || relaxed_load(&limits.earned_pages); }
+static inline bool policy_has_sleep_work(void) {
+    return relaxed_load(&heap_current->is_dirty) || relaxed_load(&limits.earned_pages);
+}
 
 #endif

@@ -29,7 +29,9 @@ static void parse_item(struct text name, struct text value, struct stall *stall)
 static void parse_line(struct text line, struct pressure *pressure) {
     struct text kind, item, name;
     if (!text_take_word(&line, &kind)) return;
-    struct stall *stall = text_is(kind, "some") ? &pressure->some : text_is(kind, "full") ? &pressure->full : NULL;
+    struct stall *stall = text_is(kind, "some")   ? &pressure->some
+                          : text_is(kind, "full") ? &pressure->full
+                                                  : NULL;
     while (stall && text_take_word(&line, &item))
         if (text_take_until(&item, '=', &name)) parse_item(name, item, stall);
 }

@@ -1,4 +1,5 @@
-/* Pressure stall information: how long tasks waited for memory (kernel 4.20, where it is configured). */
+/* Pressure stall information: how long tasks waited for memory (kernel 4.20, where it is
+ * configured). */
 #ifndef LOWTIDE_PRESSURE_H
 #define LOWTIDE_PRESSURE_H
 
@@ -6,7 +7,8 @@
 
 struct stall {
     struct reading avg10, avg60, avg300; /* hundredths of a percent of the last 10, 60, 300 s */
-    struct reading total_us;             /* since boot, or since the group was made; the kernel moves it every 2 s */
+    struct reading
+        total_us; /* since boot, or since the group was made; the kernel moves it every 2 s */
 };
 struct pressure {
     struct stall some; /* at least one task waited */

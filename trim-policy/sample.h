@@ -1,11 +1,13 @@
 /* What the machine, the container and the process have, read at one moment.
  *
- * `sample_read` composes the readers; each number has its `is_known`, and a source that cannot be read (no /proc, chroot,
- * seccomp that refuses, no cgroup) leaves its numbers unknown and the rest as it is. The roots of /proc and /sys can be
- * pointed elsewhere: `root` goes in front of every path, "" for the real ones.
+ * `sample_read` composes the readers; each number has its `is_known`, and a source that cannot be
+ * read (no /proc, chroot, seccomp that refuses, no cgroup) leaves its numbers unknown and the rest
+ * as it is. The roots of /proc and /sys can be pointed elsewhere: `root` goes in front of every
+ * path, "" for the real ones.
  *
- * Data: the caller owns the sample, zeroed before the first call, and passes the same one each time: it keeps where the process's
- * groups are, which is found again only when /proc/self/cgroup changes. One thread at a time.
+ * Data: the caller owns the sample, zeroed before the first call, and passes the same one each
+ * time: it keeps where the process's groups are, which is found again only when /proc/self/cgroup
+ * changes. One thread at a time.
  */
 #ifndef LOWTIDE_SAMPLE_H
 #define LOWTIDE_SAMPLE_H
@@ -31,9 +33,11 @@ struct sample {
     struct process_limits process;
 
     /* What decisions are made from. */
-    struct reading limit_bytes;     /* the least of the machine's total, the tightest group's limit and the process's limits */
-    struct reading available_bytes; /* the least of the machine's, the tightest group's and the process's headroom */
-    struct reading swap_used_bytes; /* the own group's, or the machine's */
+    struct reading limit_bytes; /* the least of the machine's total, the tightest group's limit and
+                                   the process's limits */
+    struct reading available_bytes;  /* the least of the machine's, the tightest group's and the
+                                        process's headroom */
+    struct reading swap_used_bytes;  /* the own group's, or the machine's */
     struct reading some_us, full_us; /* stall totals: the own group's, or the machine's */
 
     /* Kept between calls. */
@@ -42,8 +46,9 @@ struct sample {
     bool has_place;
 };
 
-/* Never fails; keeps errno; at most 10 KiB of stack, one descriptor at a time. Measured on a hybrid host with three levels of v1 and no
- * limit: 34 system calls, 110 to 130 us; so at one reading in 100 ms, a thousandth of the time. */
+/* Never fails; keeps errno; at most 10 KiB of stack, one descriptor at a time. Measured on a hybrid
+ * host with three levels of v1 and no limit: 34 system calls, 110 to 130 us; so at one reading in
+ * 100 ms, a thousandth of the time. */
 HIDDEN void sample_read(const char *root, struct sample *sample);
 
 /* ---- pure ---- */

@@ -9,7 +9,9 @@ struct reading reading_smaller(struct reading a, struct reading b) {
     return a.value < b.value ? a : b;
 }
 
-struct text text_of(const char *string) { return (struct text){string, strlen(string)}; }
+struct text text_of(const char *string) {
+    return (struct text){string, strlen(string)};
+}
 
 bool text_is(struct text text, const char *string) {
     return text.bytes == strlen(string) && memcmp(text.at, string, text.bytes) == 0;
@@ -40,7 +42,9 @@ bool text_take_until(struct text *rest, char separator, struct text *part) {
     return true;
 }
 
-bool text_take_line(struct text *rest, struct text *line) { return text_take_until(rest, '\n', line); }
+bool text_take_line(struct text *rest, struct text *line) {
+    return text_take_until(rest, '\n', line);
+}
 
 bool text_take_word(struct text *rest, struct text *word) {
     skip_blanks(rest);
@@ -55,7 +59,9 @@ bool text_list_has(struct text list, const char *word) {
     return false;
 }
 
-static int64_t times(int64_t number, int64_t factor) { return number > INT64_MAX / factor ? INT64_MAX : number * factor; }
+static int64_t times(int64_t number, int64_t factor) {
+    return number > INT64_MAX / factor ? INT64_MAX : number * factor;
+}
 
 bool text_take_number(struct text *rest, int64_t *number) {
     if (!rest->bytes || !is_digit(*rest->at)) return false;
@@ -69,7 +75,8 @@ bool text_take_number(struct text *rest, int64_t *number) {
 struct reading text_parse_limit(struct text text) {
     struct text word, rest = text;
     int64_t number;
-    if (!text_take_word(&rest, &word) || text_take_word(&rest, &(struct text){0})) return (struct reading){0};
+    if (!text_take_word(&rest, &word) || text_take_word(&rest, &(struct text){0}))
+        return (struct reading){0};
     if (text_is(word, "max")) return known(NO_LIMIT);
     if (!text_take_number(&word, &number) || word.bytes) return (struct reading){0};
     return known(number >= LEAST_NO_LIMIT ? NO_LIMIT : number);
@@ -91,7 +98,8 @@ struct reading text_find_number(struct text text, const char *key, bool needs_un
     int64_t number;
     if (!find_line(text, key, &line)) return (struct reading){0};
     skip_blanks(&line);
-    if (!text_take_number(&line, &number) || (line.bytes && !is_blank(*line.at))) return (struct reading){0};
+    if (!text_take_number(&line, &number) || (line.bytes && !is_blank(*line.at)))
+        return (struct reading){0};
     bool has_unit = text_take_word(&line, &unit);
     if (has_unit ? !text_is(unit, "kB") : needs_unit) return (struct reading){0};
     return known(has_unit ? times(number, 1024) : number);

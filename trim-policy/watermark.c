@@ -8,26 +8,34 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Not number * percent / 100, which could overflow. */
-static int64_t percent_of(int64_t number, int64_t percent) { return number / 100 * percent + number % 100 * percent / 100; }
+static int64_t percent_of(int64_t number, int64_t percent) {
+    return number / 100 * percent + number % 100 * percent / 100;
+}
 
 /* ---- how much is to stay free ---- */
 
 static int64_t min_free(const struct minimum_settings *settings, int64_t total, int64_t available) {
     if (settings->free_bytes > 0) return smaller(settings->free_bytes, total);
-    if (settings->pct_total <= 0 && settings->pct_free <= 0) return smaller(most_default_bytes, percent_of(total, 5));
-    int64_t of_total = percent_of(total, larger(settings->pct_total, 0)), of_free = percent_of(available, larger(settings->pct_free, 0));
+    if (settings->pct_total <= 0 && settings->pct_free <= 0)
+        return smaller(most_default_bytes, percent_of(total, 5));
+    int64_t of_total = percent_of(total, larger(settings->pct_total, 0)),
+            of_free = percent_of(available, larger(settings->pct_free, 0));
     return smaller(larger(of_total, of_free), total);
 }
 
-/* 7/16 of minimum and available together, at least 128 MiB above the minimum. But never above the middle between minimum and
- * total: with a limit of 200 MiB, memory would be short from the first moment to the last. */
+/* 7/16 of minimum and available together, at least 128 MiB above the minimum. But never above the
+ * middle between minimum and total: with a limit of 200 MiB, memory would be short from the first
+ * moment to the last. */
 static int64_t low_watermark(int64_t minimum, int64_t total, int64_t available) {
-    int64_t share = minimum / 16 * 7 + available / 16 * 7 + (minimum % 16 + available % 16) * 7 / 16;
-    int64_t least = minimum > INT64_MAX - least_distance_bytes ? INT64_MAX : minimum + least_distance_bytes;
+    int64_t share =
+        minimum / 16 * 7 + available / 16 * 7 + (minimum % 16 + available % 16) * 7 / 16;
+    int64_t least =
+        minimum > INT64_MAX - least_distance_bytes ? INT64_MAX : minimum + least_distance_bytes;
     return smaller(larger(share, least), minimum + (total - minimum) / 2);
 }
 
-struct watermarks watermark_compute(const struct minimum_settings *settings, struct reading total_bytes,
+struct watermarks watermark_compute(const struct minimum_settings *settings,
+                                    struct reading total_bytes,
                                     struct reading available_at_start_bytes) {
     if (!total_bytes.is_known) return (struct watermarks){0};
     int64_t total = total_bytes.value, available = smaller(available_at_start_bytes.value, total);
@@ -51,7 +59,8 @@ int watermark_base_level(struct reading available_bytes, const struct watermarks
 }
 
 int watermark_raise_level(int base, int raise) {
-    return base < LEVEL_HIGH ? (int)smaller(base + raise, LEVEL_HIGH) : (int)smaller(base + (raise > 0), LEVEL_OOM);
+    return base < LEVEL_HIGH ? (int)smaller(base + raise, LEVEL_HIGH)
+                             : (int)smaller(base + (raise > 0), LEVEL_OOM);
 }
 
 /* How long ago; 0 where the clock went back. */
@@ -63,11 +72,13 @@ static int64_t since(int64_t then_ms, int64_t now_ms) {
 
 /* A total of another source, or of a group made anew, is smaller: the count begins again. */
 static void follow_stall(struct stall_rate *rate, struct reading total_us, int64_t now_ms) {
-    bool is_first = !rate->total_us.is_known || !total_us.is_known || total_us.value < rate->total_us.value;
+    bool is_first =
+        !rate->total_us.is_known || !total_us.is_known || total_us.value < rate->total_us.value;
     int64_t elapsed = since(rate->moved_ms, now_ms);
     if (is_first || total_us.value > rate->total_us.value) {
         int64_t window = larger(elapsed, WATERMARK_STALL_WINDOW_MS);
-        rate->permille = is_first ? 0 : smaller((total_us.value - rate->total_us.value) / window, 1000);
+        rate->permille =
+            is_first ? 0 : smaller((total_us.value - rate->total_us.value) / window, 1000);
         rate->total_us = total_us;
         rate->moved_ms = now_ms;
     } else if (elapsed > 2 * WATERMARK_STALL_WINDOW_MS) {
@@ -82,30 +93,35 @@ static void follow_swap(struct watermark_state *state, struct reading swap_bytes
         state->has_swapped = true;
         state->swapped_ms = now_ms;
     }
-    if (!is_comparable || grown < 0 || grown >= WATERMARK_SWAP_BYTES) state->swap_bytes = swap_bytes;
+    if (!is_comparable || grown < 0 || grown >= WATERMARK_SWAP_BYTES)
+        state->swap_bytes = swap_bytes;
     if (since(state->swapped_ms, now_ms) > WATERMARK_STALL_WINDOW_MS) state->has_swapped = false;
 }
 
 static int signals(const struct watermark_state *state) {
-    int raise = (state->some.permille >= WATERMARK_SOME_PERMILLE) + (state->full.permille >= WATERMARK_FULL_PERMILLE) + state->has_swapped;
+    int raise = (state->some.permille >= WATERMARK_SOME_PERMILLE) +
+                (state->full.permille >= WATERMARK_FULL_PERMILLE) + state->has_swapped;
     return raise > 2 ? 2 : raise;
 }
 
 /* The same with less available, for a fall that will not be taken back at once. */
-static int careful_level(struct reading available_bytes, const struct watermarks *marks, int raise) {
+static int careful_level(struct reading available_bytes, const struct watermarks *marks,
+                         int raise) {
     int64_t margin = (marks->low_bytes - marks->min_free_bytes) / 8;
     available_bytes.value = larger(available_bytes.value - margin, 0);
     return watermark_raise_level(watermark_base_level(available_bytes, marks), raise);
 }
 
-int watermark_level(const struct sample *sample, const struct watermarks *marks, struct watermark_state *state, int64_t now_ms) {
+int watermark_level(const struct sample *sample, const struct watermarks *marks,
+                    struct watermark_state *state, int64_t now_ms) {
     follow_stall(&state->some, sample->some_us, now_ms);
     follow_stall(&state->full, sample->full_us, now_ms);
     follow_swap(state, sample->swap_used_bytes, now_ms);
     int raise = signals(state);
     int level = watermark_raise_level(watermark_base_level(sample->available_bytes, marks), raise);
     bool was_calm = state->is_calm;
-    state->is_calm = careful_level(sample->available_bytes, marks, raise) < state->level && level < state->level;
+    state->is_calm =
+        careful_level(sample->available_bytes, marks, raise) < state->level && level < state->level;
     if (level > state->level) state->level = level;
     if (!state->is_calm) return state->level;
     if (!was_calm || now_ms < state->calm_ms) state->calm_ms = now_ms;

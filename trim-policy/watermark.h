@@ -1,15 +1,17 @@
-/* The arithmetic of the policy: how much memory is to stay free, how short memory is, and what to do about what lies idle.
+/* The arithmetic of the policy: how much memory is to stay free, how short memory is, and what to
+ * do about what lies idle.
  *
- * Pure: readings and time come in as arguments; what lasts between calls is the caller's `struct watermark_state`, one a
- * process, zeroed at first and used by one thread at a time.
+ * Pure: readings and time come in as arguments; what lasts between calls is the caller's `struct
+ * watermark_state`, one a process, zeroed at first and used by one thread at a time.
  *
  *             0       minimum          minimum + 1/4       low watermark
  *   available |--------|---------------------|------------------|-------------->
  *   level       extreme         high               moderate            low
  *
- * Below a quarter of the minimum it is oom. Stalls and growing swap raise the level by up to two: what available memory
- * says comes late, and a machine that swaps frees memory by the very thing that is to be avoided. From low and moderate
- * they raise it to high at most, so that a machine with memory to spare is never treated as one without.
+ * Below a quarter of the minimum it is oom. Stalls and growing swap raise the level by up to two:
+ * what available memory says comes late, and a machine that swaps frees memory by the very thing
+ * that is to be avoided. From low and moderate they raise it to high at most, so that a machine
+ * with memory to spare is never treated as one without.
  */
 #ifndef LOWTIDE_WATERMARK_H
 #define LOWTIDE_WATERMARK_H
@@ -27,11 +29,14 @@ struct minimum_settings {
 
 struct watermarks {
     int64_t min_free_bytes; /* what should stay available; at most the total */
-    int64_t low_bytes;      /* below it memory is getting short; between the minimum and the middle from there to the total */
+    int64_t low_bytes; /* below it memory is getting short; between the minimum and the middle from
+                          there to the total */
 };
 
-/* `total_bytes` is the tightest limit. Unknown readings count as 0; without a total there are no watermarks (both 0). */
-HIDDEN struct watermarks watermark_compute(const struct minimum_settings *settings, struct reading total_bytes,
+/* `total_bytes` is the tightest limit. Unknown readings count as 0; without a total there are no
+ * watermarks (both 0). */
+HIDDEN struct watermarks watermark_compute(const struct minimum_settings *settings,
+                                           struct reading total_bytes,
                                            struct reading available_at_start_bytes);
 
 /* ---- how short it is ---- */
@@ -44,7 +49,8 @@ enum {
     WATERMARK_STALL_WINDOW_MS = 2000, /* the kernel moves the totals as often */
     WATERMARK_SOME_PERMILLE = 100,    /* of the time, at least one task stalled: raises by one */
     WATERMARK_FULL_PERMILLE = 50,     /* all of them: raises by one more */
-    WATERMARK_SWAP_BYTES = 1 << 20,   /* more swap in use than when it last grew or fell: raises by one */
+    WATERMARK_SWAP_BYTES =
+        1 << 20, /* more swap in use than when it last grew or fell: raises by one */
 };
 
 /* A total that grows, and how fast it grew when it last did. */
@@ -56,11 +62,11 @@ struct stall_rate {
 
 struct watermark_state {
     int level;
-    bool is_calm;        /* the level has been too high since calm_ms */
+    bool is_calm; /* the level has been too high since calm_ms */
     int64_t calm_ms;
     struct stall_rate some, full;
     struct reading swap_bytes;
-    bool has_swapped;    /* and when */
+    bool has_swapped; /* and when */
     int64_t swapped_ms;
 };
 
@@ -70,10 +76,12 @@ HIDDEN int watermark_base_level(struct reading available_bytes, const struct wat
 /* Raised by `raise` steps, 0 to 2. */
 HIDDEN int watermark_raise_level(int base, int raise);
 
-/* The level now, kept in state->level. It rises at once; it falls by one step when, for WATERMARK_HOLD_MS, it would have been
- * lower even with less available, by an eighth of the distance between the watermarks. A clock that stands still or goes back
- * delays a fall, nothing else. */
-HIDDEN int watermark_level(const struct sample *sample, const struct watermarks *marks, struct watermark_state *state, int64_t now_ms);
+/* The level now, kept in state->level. It rises at once; it falls by one step when, for
+ * WATERMARK_HOLD_MS, it would have been lower even with less available, by an eighth of the
+ * distance between the watermarks. A clock that stands still or goes back delays a fall, nothing
+ * else. */
+HIDDEN int watermark_level(const struct sample *sample, const struct watermarks *marks,
+                           struct watermark_state *state, int64_t now_ms);
 
 /* ---- what to do ---- */
 

@@ -2,13 +2,14 @@
  *
  *   model [-t threads] [-n operations each] [-s seed] [-v verify every so many operations]
  *
- * The model holds what the program would: address, size and a pattern for every block, and for each page the number of blocks
- * on it. A wrong or overlapping block shows as a broken pattern. Every block's whole contents are checked when it is
- * freed or resized, so each block is checked. With one thread the bound of the design (heap pages resident <= live * 1.25
- * + 8 MiB) is checked after every operation, from the model's live pages. With several, blocks change hands
- * through a shared board, and all meet at a barrier now and then; there the heap is walked (heap_verify), and
- * with one thread too.
- * Every call's model is its own line in `operations`; the closing line counts what was done.
+ * The model holds what the program would: address, size and a pattern for every block, and for each
+ * page the number of blocks on it. A wrong or overlapping block shows as a broken pattern. Every
+ * block's whole contents are checked when it is freed or resized, so each block is checked. With
+ * one thread the bound of the design (heap pages resident <= live * 1.25
+ * + 8 MiB) is checked after every operation, from the model's live pages. With several, blocks
+ * change hands through a shared board, and all meet at a barrier now and then; there the heap is
+ * walked (heap_verify), and with one thread too. Every call's model is its own line in
+ * `operations`; the closing line counts what was done.
  */
 #include "../../core/arena.h"
 #include "../../core/core.h"
@@ -47,8 +48,8 @@ static struct {
 } test = {.threads = 1, .operations = 1000000, .verify_every = 100000, .seed = 1};
 
 static void fail(const char *what, const struct block *b) {
-    fprintf(stderr, "model: %s (block %p of %zu bytes, seed %llu)\n", what, b ? (void *)b->at : NULL, b ? b->bytes : 0,
-            (unsigned long long)test.seed);
+    fprintf(stderr, "model: %s (block %p of %zu bytes, seed %llu)\n", what,
+            b ? (void *)b->at : NULL, b ? b->bytes : 0, (unsigned long long)test.seed);
     abort();
 }
 
@@ -101,11 +102,13 @@ static void model_remove(const struct block *b) {
 
 static void check_bound(struct worker *w) {
     if (test.threads > 1) return;
-    int64_t live = pages_live(), resident = relaxed_load(&counters.live_pages) + budget_retained_pages();
+    int64_t live = pages_live(),
+            resident = relaxed_load(&counters.live_pages) + budget_retained_pages();
     int64_t over = resident - (live + live / 4 + (8 << 8));
     if (over > w->most_over || !w->most_over) w->most_over = over;
     if (over > 0) {
-        fprintf(stderr, "model: bound broken: %lld pages resident, %lld live\n", (long long)resident, (long long)live);
+        fprintf(stderr, "model: bound broken: %lld pages resident, %lld live\n",
+                (long long)resident, (long long)live);
         abort();
     }
 }
@@ -221,8 +224,10 @@ static int64_t resident_arena_pages(void) {
 static void verify_heap(void) {
     const char *fault = heap_verify();
     if (fault) fail(fault, NULL);
-    int64_t counted = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages) + relaxed_load(&counters.retained_pages);
-    if (resident_arena_pages() > counted) fail("the kernel has more pages resident than are counted", NULL);
+    int64_t counted = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages) +
+                      relaxed_load(&counters.retained_pages);
+    if (resident_arena_pages() > counted)
+        fail("the kernel has more pages resident than are counted", NULL);
 }
 
 static void verify(struct worker *w) {
@@ -259,7 +264,8 @@ static void check_nothing_left(void) {
     core_trim(0);
     verify_heap();
     int64_t left = relaxed_load(&counters.live_pages) + budget_retained_pages();
-    if (left || relaxed_load(&counters.taken_bytes)) fail("pages are left after everything was freed", NULL);
+    if (left || relaxed_load(&counters.taken_bytes))
+        fail("pages are left after everything was freed", NULL);
 }
 
 static void read_arguments(int argc, char **argv) {
@@ -276,7 +282,8 @@ static void read_arguments(int argc, char **argv) {
 int main(int argc, char **argv) {
     read_arguments(argc, argv);
     core_init(); /* as preload's constructor does, before there are threads */
-    os_calls = (struct os_calls){mmap, munmap, madvise, mremap}; /* which TSan knows; it must see memory change hands */
+    os_calls = (struct os_calls){mmap, munmap, madvise,
+                                 mremap}; /* which TSan knows; it must see memory change hands */
     pthread_t thread[MAX_THREADS];
     struct worker *workers = calloc(test.threads, sizeof *workers);
     pthread_barrier_init(&test.barrier, NULL, test.threads);
@@ -296,10 +303,13 @@ int main(int argc, char **argv) {
     }
     empty_board(&workers[0]);
     check_nothing_left();
-    printf("model: %u threads, seed %llu: %llu allocations, %llu resizes, %llu frees, %llu handed over", test.threads,
-           (unsigned long long)test.seed, (unsigned long long)sum.allocations, (unsigned long long)sum.resizes,
-           (unsigned long long)sum.frees, (unsigned long long)sum.handed);
-    if (test.threads == 1) printf("; closest to the bound: %lld pages below", (long long)-sum.most_over);
+    printf("model: %u threads, seed %llu: %llu allocations, %llu resizes, %llu frees, %llu handed "
+           "over",
+           test.threads, (unsigned long long)test.seed, (unsigned long long)sum.allocations,
+           (unsigned long long)sum.resizes, (unsigned long long)sum.frees,
+           (unsigned long long)sum.handed);
+    if (test.threads == 1)
+        printf("; closest to the bound: %lld pages below", (long long)-sum.most_over);
     printf("\n");
     free(workers);
     return 0;
