@@ -23,8 +23,7 @@ struct limits {
     _Atomic(int64_t) earned_pages; /* more that may be retained, as far as live + retained stays
                                       below the high water of live: */
     _Atomic(int64_t) high_before;  /* counters.live_high of the time before it was last lowered */
-    _Atomic(uint32_t)
-        guarantee_pages;         /* the constant that budget_holds_for_any_magazines aims at */
+    _Atomic(uint32_t) guarantee_pages; /* what budget_holds_for_any_magazines aims at */
     _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped; 0:
                                     never unmapped */
 };

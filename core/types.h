@@ -85,12 +85,10 @@ typedef _Atomic(uint64_t) word;
 enum pool_state { POOL_FREE = 0, POOL_FULL, POOL_LISTED, POOL_LEASED };
 
 struct pool {
-    word free[4];            /* a bit a block; set = free. 4 KiB / 16 B = 256 bits */
-    _Atomic(uint32_t) state; /* enum pool_state */
-    _Atomic(uint8_t)
-        class_id;   /* means something unless FREE; a late reader may see another pool's */
-    uint32_t arena; /* id of the arena: group * 64 + slot; set before the first use */
-    uint64_t live;  /* bit a page of this pool: live. Guarded by the lease */
+    word free[4];              /* a bit a block; set = free. 4 KiB / 16 B = 256 bits */
+    _Atomic(uint32_t) state;   /* enum pool_state */
+    _Atomic(uint8_t) class_id; /* unless FREE; a late reader may see another pool's */
+    uint64_t live;             /* bit a page of this pool: live. Guarded by the lease */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct pool) == CACHE_LINE, "a pool's descriptor is one cache line");
