@@ -4,20 +4,27 @@
 #include "arena.h"
 #include "gate.h"
 
+#include <sched.h>
 #include <string.h>
 
 int core_check_level = 1;
 struct foreign_calls core_foreign;
 
-static _Atomic(bool) is_ready;
+static _Atomic(int) stage; /* of core_init: not begun, at work, done */
 
-/* Twice does no harm: the tables are filled with the same values. */
+/* Preload's constructor calls this before there are threads; without it the first threads may meet
+ * here. */
 void core_init(void) {
-    if (LIKELY(acquire_load(&is_ready))) return;
-    os_init();
-    class_init();
-    pagemap_init();
-    atomic_store(&is_ready, true);
+    enum { NOT_BEGUN, AT_WORK, DONE };
+    if (LIKELY(acquire_load(&stage) == DONE)) return;
+    int expected = NOT_BEGUN;
+    if (atomic_compare_exchange_strong(&stage, &expected, AT_WORK)) {
+        os_init();
+        class_init();
+        pagemap_init();
+        atomic_store(&stage, DONE);
+    }
+    while (acquire_load(&stage) != DONE) sched_yield();
 }
 
 static void *out_of_memory(void) {
