@@ -1,6 +1,8 @@
 /* Pointers that lowtide did not make. A library opened with RTLD_DEEPBIND, or in a namespace of its
- * own, allocates from libc, and its blocks may be freed here: those go back to libc. Everything
- * else is the program's mistake.
+ * own, allocates from libc, and its blocks may be freed here: those go back to libc. A program
+ * linked to an allocator of its own may take blocks by a name that only that one has (jemalloc's
+ * mallocx, which redis calls) and free them by malloc's: what is readable and not libc's is then
+ * the other's. Everything else is the program's mistake.
  *
  * How libc's are told, without trusting memory near the pointer: main arena, between the break at
  * start and now; a mapping of its own or another arena, by the flags of the chunk's header, read
@@ -19,6 +21,8 @@ enum { CHUNK_PREVIOUS_IN_USE = 1, CHUNK_MMAPPED = 2, CHUNK_OTHER_ARENA = 4, CHUN
 
 static void (*libc_free)(void *);
 static size_t (*libc_usable_size)(void *);
+static void (*other_free)(void *);
+static size_t (*other_usable_size)(void *);
 static uintptr_t break_at_start;
 
 struct chunk_header {
@@ -74,22 +78,40 @@ static bool is_libc_block(const void *pointer) {
     return is_chunk;
 }
 
+static bool is_readable(const void *pointer) {
+    int saved = errno;
+    char byte;
+    bool is = read_at((uintptr_t)pointer, &byte, 1);
+    errno = saved;
+    return is;
+}
+
 static bool free_foreign(void *p) {
-    if (!libc_free || !is_libc_block(p)) return false;
-    libc_free(p);
+    if (libc_free && is_libc_block(p))
+        libc_free(p);
+    else if (other_free && is_readable(p))
+        other_free(p);
+    else
+        return false;
     return true;
 }
 
 static size_t usable_foreign(const void *p) {
-    return libc_usable_size && is_libc_block(p) ? libc_usable_size((void *)p) : 0;
+    if (libc_usable_size && is_libc_block(p)) return libc_usable_size((void *)p);
+    return other_usable_size && is_readable(p) ? other_usable_size((void *)p) : 0;
 }
 
-/* libc's, not the next library's: another preloaded allocator would be the next in order. */
+/* libc's are asked of libc itself: the next library in order may be the other allocator. */
 void foreign_init(void) {
-    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD),
+         *next_free = dlsym(RTLD_NEXT, "free");
     if (libc) {
         *(void **)&libc_free = dlsym(libc, "__libc_free");
         *(void **)&libc_usable_size = dlsym(libc, "malloc_usable_size");
+    }
+    if (libc && next_free && next_free != dlsym(libc, "free")) {
+        *(void **)&other_free = next_free;
+        *(void **)&other_usable_size = dlsym(RTLD_NEXT, "malloc_usable_size");
     }
     break_at_start = (uintptr_t)sbrk(0);
     core_foreign = (struct foreign_calls){free_foreign, usable_foreign};

@@ -286,6 +286,7 @@ def all_cases(r):
     yield "70,000 buffers moved by realloc", lambda: r.ours("limits", "moved", 70000)
     yield "what is believed of mappings: moved", lambda: r.holes_do_not_drift("limits", "moved", 3000)
     yield "what is believed of mappings: regrown", lambda: r.holes_do_not_drift("limits", "regrown", 3000)
+    yield "a program linked to jemalloc", lambda: r.ours("other")
     yield "a strict seccomp filter", lambda: r.ours("limits", "calls")
     yield "every release goes through libc's functions", r.releases_seen
     yield "a million pairs across an arena's edge: under 1,000 releases", lambda: r.edge_calls("edge")
