@@ -12,9 +12,10 @@
  * mmap family when somebody wrapped it; not from signal handlers that interrupted one of them, as
  * with every malloc.
  *
- * Locks: none. Every shared word changes by one atomic operation, so there is no lock order, fork
- * has nothing to acquire, and a child inherits at worst a lease or a claim of a thread that is gone
- * (heap_adopt_after_fork ends the leases).
+ * Locks: none that guards data; every shared word changes by one atomic operation, so there is no
+ * lock order. A heap's robust mutex only tells that its owner lives. fork keeps other threads out
+ * of slow paths for a bounded time (gate.h), and its child takes over what they held
+ * (heap_adopt_after_fork).
  *
  * Out of memory: NULL, after everything retained was released and tried again; never an abort.
  */

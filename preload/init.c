@@ -84,7 +84,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     options_parse(envp);
     policy_init();
     foreign_init();
-    python_init(argc, argv, envp);
+    python_init(argc, argv);
     has_thread_key = pthread_key_create(&thread_key, thread_ends) == 0;
     heap_opened_hook = heap_opened;
     if (heap_current != &heap_none) heap_opened();

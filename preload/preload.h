@@ -20,7 +20,7 @@
 HIDDEN void foreign_init(void);
 
 /* Decides whether this is a CPython interpreter whose objects lowtide should hold (python.c). */
-HIDDEN void python_init(int argc, char **argv, char **envp);
+HIDDEN void python_init(int argc, char **argv);
 
 /* "malloc" when the interpreter is told PYTHONMALLOC=malloc, else why not. */
 extern HIDDEN const char *python_state;

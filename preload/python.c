@@ -60,8 +60,7 @@ static bool ignores_environment(int argc, char **argv) {
     return false;
 }
 
-void python_init(int argc, char **argv, char **envp) {
-    (void)envp;
+void python_init(int argc, char **argv) {
     *(void **)&next_getenv = dlsym(RTLD_NEXT, "getenv");
     char path[4096];
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
