@@ -210,6 +210,11 @@ void arena_return_pool(struct pool *pool) {
 
 /* ---- release ---- */
 
+static void count_released(unsigned tier, unsigned pages) {
+    count_add(&counters.retained_pages[tier], -(int64_t)pages);
+    count_add(&counters.released_pages[tier], pages);
+}
+
 size_t arena_release_owned(struct group *g, unsigned slot, uint64_t todo) {
     uintptr_t base = relaxed_load(&g->arena[slot].base);
     uint64_t released = 0;
@@ -223,8 +228,7 @@ size_t arena_release_owned(struct group *g, unsigned slot, uint64_t todo) {
     }
     struct path retained = arena_path_retained(g, slot);
     unsigned pages = count_bits(released & path_remove(&retained, released));
-    count_add(&counters.retained_pages, -(int64_t)pages);
-    count_add(&counters.released_pages, pages);
+    count_released(g->tier, pages);
     return pages;
 }
 
@@ -262,8 +266,7 @@ static size_t release_free_pools(struct group *g, unsigned slot) {
     if (mine == all) {
         uint64_t held = path_remove(&retained, ~0ull);
         if (arena_close(g, slot)) {
-            count_add(&counters.retained_pages, -(int64_t)count_bits(held));
-            count_add(&counters.released_pages, count_bits(held));
+            count_released(g->tier, count_bits(held));
             return count_bits(held);
         }
         path_add(&retained, held);
@@ -285,12 +288,12 @@ static size_t release_in_live_pools(struct group *g, unsigned slot) {
     return done;
 }
 
-size_t arena_release(size_t pages) {
+size_t arena_release(size_t pages, unsigned tiers) {
     size_t done = 0;
     uint32_t id = index_previous(&retained_index, MAX_GROUPS - 1);
     while (id != INDEX_NONE && done < pages) {
         struct group *g = atomic_load(&group_table[id]);
-        uint64_t slots = atomic_load(&g->retained);
+        uint64_t slots = tiers >> g->tier & 1 ? atomic_load(&g->retained) : 0;
         for (; slots && done < pages; slots &= ~(1ull << highest_bit(slots))) {
             unsigned slot = highest_bit(slots);
             done += release_free_pools(g, slot);

@@ -80,8 +80,10 @@ HIDDEN struct pool *arena_claim_pool(unsigned tier);
 /* Gives a whole free pool back, its pages' bytes and counters already settled. */
 HIDDEN void arena_return_pool(struct pool *pool);
 
-/* Releases about `pages` retained pages, highest arenas first; returns how many were. */
-HIDDEN size_t arena_release(size_t pages);
+/* Releases about `pages` pages that the tiers (bit t = tier t) retain, highest arenas first;
+ * returns how many were. */
+enum { ALL_TIERS = (1 << TIERS) - 1 };
+HIDDEN size_t arena_release(size_t pages, unsigned tiers);
 
 /* Releases the pages of `todo` in this arena that the caller owns and that are retained; returns
  * how many. */

@@ -11,8 +11,8 @@ struct limits limits = {
     .retained = {3 << 8, 16},
     .magazine = {2 << 8, 16},
     .soft = {1 << 8, 15},
-    .guarantee_pages =
-        5 << 8, /* not 8: a page pinned in an arena of its own holds a page of metadata too */
+    /* Not 8 MiB: a page pinned in an arena of its own holds a page of metadata too. */
+    .guarantee = {5 << 8, 64},
     .max_holes = 65530 / 4,
 };
 struct counters counters;
@@ -23,23 +23,52 @@ void (*budget_over_hook)(void);
 static _Atomic(int64_t) fruitless_above;
 enum { RETRY_PAGES = 64 };
 
+static size_t release_large(size_t want) {
+    return relaxed_load(&counters.retained_pages[RING_LARGE]) ? large_release(want) : 0;
+}
+
+/* What a ring retains above `pages`. */
+static size_t release_ring(unsigned ring, int64_t pages, size_t most) {
+    int64_t excess = relaxed_load(&counters.retained_pages[ring]) - pages;
+    if (excess <= 0) return 0;
+    size_t want = (size_t)excess < most ? (size_t)excess : most;
+    return ring == RING_LARGE ? release_large(want) : arena_release(want, 1u << ring);
+}
+
+/* From rings that retain more than they earned, as far as that goes. */
+static size_t release_unearned(size_t want, enum release_order order) {
+    size_t released = 0;
+    for (unsigned i = 0; i < RINGS && released < want; i++) {
+        unsigned ring = order == RELEASE_LARGE_FIRST ? RINGS - 1 - i : i;
+        released += release_ring(ring, relaxed_load(&limits.earned_pages[ring]), want - released);
+    }
+    return released;
+}
+
 /* No more than the excess at the beginning: somebody who wraps munmap may free memory from inside
  * it, for ever. */
 size_t budget_release_to(int64_t pages, enum release_order order) {
     int64_t excess = budget_retained_pages() - pages;
     if (excess <= 0) return 0;
     size_t want = (size_t)excess, released = 0;
-    if (order == RELEASE_PAGES_FIRST) released = arena_release(want);
-    if (released < want && relaxed_load(&counters.cached_pages))
-        released += large_release(want - released);
-    if (released < want && order == RELEASE_LARGE_FIRST) released += arena_release(want - released);
+    if (rings_sum(limits.earned_pages)) released = release_unearned(want, order);
+    if (released < want && order == RELEASE_PAGES_FIRST)
+        released += arena_release(want - released, ALL_TIERS);
+    if (released < want) released += release_large(want - released);
+    if (released < want && order == RELEASE_LARGE_FIRST)
+        released += arena_release(want - released, ALL_TIERS);
+    if (released) count_add(&counters.trims, 1);
+    return released;
+}
+
+size_t budget_release_ring(unsigned ring, int64_t pages) {
+    size_t released = release_ring(ring, pages, SIZE_MAX);
     if (released) count_add(&counters.trims, 1);
     return released;
 }
 
 int64_t budget_allowed_pages(void) {
-    int64_t allowed = allowance_pages(&limits.retained),
-            earned = relaxed_load(&limits.earned_pages);
+    int64_t allowed = allowance_pages(&limits.retained), earned = rings_sum(limits.earned_pages);
     int64_t high = relaxed_load(&counters.live_high), before = relaxed_load(&limits.high_before);
     int64_t room = (high > before ? high : before) - relaxed_load(&counters.live_pages);
     if (earned > room) earned = room;

@@ -17,23 +17,23 @@ struct allowance {
 };
 
 struct limits {
-    struct allowance retained;     /* free pages in arenas, and cached large buffers */
-    struct allowance magazine;     /* what all magazines together may pin */
-    struct allowance soft;         /* what housekeeping leaves of `retained` */
-    _Atomic(int64_t) earned_pages; /* more that may be retained, as far as live + retained stays
-                                      below the high water of live: */
+    struct allowance retained;            /* free pages in arenas, and cached large buffers */
+    struct allowance magazine;            /* what all magazines together may pin */
+    struct allowance soft;                /* what housekeeping leaves of `retained` */
+    struct allowance guarantee;           /* what budget_holds_for_any_magazines aims at */
+    _Atomic(int64_t) earned_pages[RINGS]; /* more that may be retained, as far as live + retained
+                                             stays below the high water of live: */
     _Atomic(int64_t) high_before;  /* counters.live_high of the time before it was last lowered */
-    _Atomic(uint32_t) guarantee_pages; /* what budget_holds_for_any_magazines aims at */
-    _Atomic(uint32_t) max_holes; /* of address space; past it memory is released, not unmapped; 0:
-                                    never unmapped */
+    _Atomic(uint32_t) flush_round; /* changes when every thread is to empty its magazines */
+    _Atomic(uint32_t) max_holes;   /* of address space; past it memory is released, not unmapped;
+                                      0: never unmapped */
 };
 extern HIDDEN struct limits limits;
 
 /* Counters; each changes with the thing it counts, so at rest they equal a walk of the heap. */
 struct counters {
-    _Atomic(int64_t) live_pages;     /* in arenas and large buffers */
-    _Atomic(int64_t) retained_pages; /* free in arenas */
-    _Atomic(int64_t) cached_pages;   /* in the large cache */
+    _Atomic(int64_t) live_pages; /* in arenas and large buffers */
+    _Atomic(int64_t) retained_pages[RINGS];
     _Atomic(int64_t) taken_bytes;    /* in blocks that are not free in their pools */
     _Atomic(int64_t) capacity_bytes; /* in blocks that all magazines have room for */
     _Atomic(int64_t) heaps_open;     /* threads that have magazines */
@@ -46,12 +46,12 @@ struct counters {
     _Atomic(int64_t) arenas_unmapped; /* ever */
     _Atomic(int64_t) address_runs;    /* maximal runs of addresses that arenas and buffers occupy */
     _Atomic(int64_t) live_high;       /* the most live pages since policy last lowered it */
-    _Atomic(int64_t) fresh_pages;     /* ever made live without being resident */
-    _Atomic(int64_t) reused_pages;    /* ever made live out of what was retained */
-    _Atomic(int64_t) released_pages;  /* ever, with madvise or munmap */
-    _Atomic(int64_t) trims;           /* passes that released something */
-    _Atomic(int64_t) metadata_bytes;  /* groups and heaps mapped; the page map counts its own */
-    _Atomic(int64_t) program_bytes;   /* the program's own mappings */
+    _Atomic(int64_t) fresh_pages[RINGS];    /* ever made live without being resident */
+    _Atomic(int64_t) reused_pages[RINGS];   /* ever made live out of what was retained */
+    _Atomic(int64_t) released_pages[RINGS]; /* ever, with madvise or munmap */
+    _Atomic(int64_t) trims;                 /* passes that released something */
+    _Atomic(int64_t) metadata_bytes; /* groups and heaps mapped; the page map counts its own */
+    _Atomic(int64_t) program_bytes;  /* the program's own mappings */
 };
 extern HIDDEN struct counters counters;
 
@@ -61,15 +61,25 @@ static inline int64_t allowance_pages(const struct allowance *a) {
 }
 
 /* Pages became live: `fresh` that were not resident, `reused` out of what was retained. */
-static inline void budget_count_live(int64_t fresh, int64_t reused) {
+static inline void budget_count_live(unsigned ring, int64_t fresh, int64_t reused) {
     int64_t live = count_add(&counters.live_pages, fresh + reused);
     if (live > relaxed_load(&counters.live_high)) relaxed_store(&counters.live_high, live);
-    if (fresh) count_add(&counters.fresh_pages, fresh);
-    if (reused) count_add(&counters.reused_pages, reused);
+    if (fresh) count_add(&counters.fresh_pages[ring], fresh);
+    if (reused) count_add(&counters.reused_pages[ring], reused);
 }
 
-static inline int64_t budget_retained_pages(void) {
-    return relaxed_load(&counters.retained_pages) + relaxed_load(&counters.cached_pages);
+/* The sum over all rings of one of the counters or limits that each ring has. */
+static inline int64_t rings_sum(_Atomic(int64_t) *of_ring) {
+    int64_t sum = 0;
+    for (unsigned ring = 0; ring < RINGS; ring++) sum += relaxed_load(&of_ring[ring]);
+    return sum;
+}
+
+static inline int64_t budget_retained_pages(void) { return rings_sum(counters.retained_pages); }
+
+/* What is free in arenas. */
+static inline int64_t budget_arena_pages(void) {
+    return budget_retained_pages() - relaxed_load(&counters.retained_pages[RING_LARGE]);
 }
 
 /* The guarantee holds whatever magazines pin if it holds with the live pages underestimated as the
@@ -81,7 +91,8 @@ static inline bool budget_holds_for_any_magazines(void) {
         large + ((relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes)) >>
                  PAGE_SHIFT);
     return live + allowance_pages(&limits.retained) <=
-           held + held / 4 + relaxed_load(&limits.guarantee_pages);
+           held + (held >> 8) * relaxed_load(&limits.guarantee.share256) +
+               relaxed_load(&limits.guarantee.base_pages);
 }
 
 /* The pages that the magazines of one heap may be able to pin, each block taken for the pages it
@@ -95,11 +106,14 @@ static inline int64_t budget_magazine_share(void) {
     return allowance_pages(&limits.magazine) / (open > 1 ? open : 1);
 }
 
-/* Releases what is retained above `pages`; returns the pages released. Whoever just freed a large
- * buffer begins with the pages of arenas and the other way round: what was freed last is what will
- * be wanted next. */
+/* Releases what is retained above `pages`; returns the pages released. What no ring has earned goes
+ * first. Whoever just freed a large buffer begins with the pages of arenas and the other way round:
+ * what was freed last is what will be wanted next. */
 enum release_order { RELEASE_LARGE_FIRST, RELEASE_PAGES_FIRST };
 HIDDEN size_t budget_release_to(int64_t pages, enum release_order order);
+
+/* The same for what one ring retains. */
+HIDDEN size_t budget_release_ring(unsigned ring, int64_t pages);
 
 /* What may be retained now, earned retention included. */
 HIDDEN int64_t budget_allowed_pages(void);

@@ -71,6 +71,7 @@ static void *take_block(unsigned class_id, bool *zero) {
 
 static void *take_large(size_t bytes, size_t alignment, bool *zero) {
     struct heap *gate = gate_enter();
+    heap_note_large_call();
     void *p = large_alloc(bytes, alignment, zero);
     if (!p && core_trim(0)) p = large_alloc(bytes, alignment, zero);
     gate_leave(gate);
@@ -145,6 +146,7 @@ void core_free_slow(void *p) {
         report_misuse("double free", p);
     } else if (class_id == CLASS_LARGE || class_id == CLASS_LARGE_BODY) {
         struct heap *gate = gate_enter();
+        heap_note_large_call();
         large_free(p);
         gate_leave(gate);
     } else if (class_id == CLASS_FREE) {

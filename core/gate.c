@@ -9,7 +9,7 @@ _Atomic(uintptr_t) gate_owner;
 _Atomic(int64_t) gate_others;
 
 /* Not libc's nanosleep, which is interposed and gives memory back. */
-static void wait_a_little(void) {
+void gate_pause(void) {
     struct timespec t = {0, 50000};
     syscall(SYS_nanosleep, &t, NULL);
 }
@@ -25,7 +25,7 @@ void gate_wait(struct heap *heap) {
     int64_t end = now_ms() + GATE_WAIT_MS;
     while (atomic_load(&gate_owner) && atomic_load(&gate_owner) != me && now_ms() < end) {
         atomic_store(&heap->gate_depth, 0);
-        wait_a_little();
+        gate_pause();
         atomic_store(&heap->gate_depth, 1);
     }
 }
@@ -46,9 +46,9 @@ void gate_close(void) {
     while (!atomic_compare_exchange_strong(&gate_owner, &open, (uintptr_t)pthread_self()) &&
            now_ms() < end) {
         open = 0;
-        wait_a_little(); /* another thread forks */
+        gate_pause(); /* another thread forks */
     }
-    while (is_somebody_inside() && now_ms() < end) wait_a_little();
+    while (is_somebody_inside() && now_ms() < end) gate_pause();
 }
 
 void gate_open(void) {

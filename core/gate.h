@@ -22,6 +22,9 @@ extern HIDDEN _Atomic(int64_t) gate_others;
 
 HIDDEN void gate_wait(struct heap *heap);
 
+/* Sleeps 50 us, for what another thread is about to finish. */
+HIDDEN void gate_pause(void);
+
 /* Enters; returns what gate_leave needs. May be nested, also by what the kernel's door calls. */
 static inline struct heap *gate_enter(void) {
     struct heap *heap = heap_current;

@@ -10,6 +10,7 @@
 #include "budget.h"
 #include "gate.h"
 #include "index.h"
+#include "lend.h"
 #include "os.h"
 #include "pagemap.h"
 #include "pool.h"
@@ -113,6 +114,7 @@ static void reap(void) {
         int result = pthread_mutex_trylock(&heap->life);
         if (result == EOWNERDEAD) {
             pthread_mutex_consistent(&heap->life);
+            heap_end_loan(heap);
             give_back(heap);
         } else if (!result) /* its owner is about to lock it */
             pthread_mutex_unlock(&heap->life);
@@ -136,6 +138,10 @@ static struct heap *heap_open(void) {
 static struct heap *heap_of_thread(void) {
     struct heap *heap = heap_current;
     if (LIKELY(heap != &heap_none)) return heap == &heap_gone ? NULL : heap;
+    if (heap_lent) {
+        heap_take_back();
+        return heap_current;
+    }
     heap_current = &heap_gone; /* what the kernel's door calls may allocate */
     heap = heap_open();
     heap_current = heap ? heap : &heap_none;
@@ -212,7 +218,13 @@ static void flush(struct heap *heap, bool idle_only) {
     }
 }
 
+void heap_empty(struct heap *heap) {
+    flush(heap, false);
+    relaxed_store(&heap->is_dirty, false);
+}
+
 void heap_flush(bool idle_only) {
+    heap_take_back();
     struct heap *gate = gate_enter();
     if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, idle_only);
     budget_enforce(RELEASE_LARGE_FIRST);
@@ -220,6 +232,7 @@ void heap_flush(bool idle_only) {
 }
 
 void heap_check_magazines(void) {
+    heap_take_back();
     struct heap *gate = gate_enter();
     if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, false);
     gate_leave(gate);
@@ -235,6 +248,7 @@ static void give_back(struct heap *heap) {
 }
 
 void heap_close(void) {
+    heap_take_back();
     struct heap *gate = gate_enter();
     struct heap *heap = heap_current;
     heap_current = &heap_gone;
@@ -245,9 +259,17 @@ void heap_close(void) {
 
 /* ---- refill and spill ---- */
 
+/* Memory is short: every thread is to empty its magazines. */
+static NOINLINE void follow_flush_round(struct heap *heap) {
+    heap->flush_round = relaxed_load(&limits.flush_round);
+    flush(heap, false);
+    budget_enforce(RELEASE_LARGE_FIRST);
+}
+
 static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
     relaxed_store(counter, relaxed_load(counter) + 1);
     relaxed_store(&heap->is_dirty, true);
+    if (UNLIKELY(heap->flush_round != relaxed_load(&limits.flush_round))) follow_flush_round(heap);
     uint64_t n = relaxed_load(&heap->refills) + relaxed_load(&heap->spills);
     if (n % HOOK_INTERVAL == 0 && heap_slow_path_hook) heap_slow_path_hook();
 }
@@ -371,6 +393,7 @@ static void adopt_magazine(struct heap *heap, unsigned class_id) {
 }
 
 void heap_adopt_after_fork(void) {
+    heap_lent = NULL; /* forked from a signal handler while asleep: it is adopted like the others */
     struct heap *mine = heap_current;
     if (mine != &heap_none && mine != &heap_gone) {
         life_init(mine); /* the thread's id is another one here */
@@ -383,6 +406,7 @@ void heap_adopt_after_fork(void) {
         if (leased) pool_end_orphaned_lease(leased);
         for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
         relaxed_store(&heap->gate_depth, 0);
+        relaxed_store(&heap->lending, 0);
         life_init(heap);
         pthread_mutex_lock(&heap->life);
         give_back(heap);

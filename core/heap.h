@@ -6,7 +6,8 @@
  * class at all, has an empty magazine of no capacity, so the fast paths need no test for them
  * either.
  *
- * A heap belongs to one thread; nobody else touches its magazines while that thread lives. Heaps
+ * A heap belongs to one thread; nobody else touches its magazines while that thread lives and has
+ * not lent it (core/lend.h). Heaps
  * are never unmapped: a thread that ends flushes its heap and leaves it to the next one. A thread
  * without a heap yet has `heap_none`, one that is past its end (or has no memory for a heap)
  * `heap_gone`; their magazines are all empty for good, so each call goes to the pools.
@@ -38,10 +39,13 @@ struct heap {
     _Atomic(uint32_t) gate_depth;  /* in how many slow paths the owner is */
     _Atomic(uint64_t) refills;     /* written by the owner alone */
     _Atomic(uint64_t) spills;
-    int64_t capacity_pages;  /* what the capacities could pin; owner only */
-    _Atomic(bool) is_dirty;  /* something may be given back since it was last flushed whole;
-                                heap_none's is shared */
-    _Atomic(bool) is_asleep; /* the owner is in a blocking call */
+    int64_t capacity_pages;    /* what the capacities could pin; owner only */
+    _Atomic(bool) is_dirty;    /* something may be given back since it was last flushed whole;
+                                  heap_none's is shared */
+    _Atomic(bool) is_asleep;   /* the owner is in a blocking call */
+    _Atomic(uint32_t) lending; /* core/lend.c */
+    word has_news;             /* core/lend.c */
+    uint32_t flush_round;    /* limits.flush_round when it was last emptied for that; owner only */
     int64_t housekept_ms;    /* for the slow-path hook's use; owner only */
     uint32_t classes_in_use; /* with a capacity; owner only */
     uint32_t id;
@@ -60,6 +64,12 @@ extern HIDDEN _Atomic(uint32_t) heap_count;
 extern HIDDEN void (*heap_opened_hook)(void);
 extern HIDDEN void (*heap_slow_path_hook)(void);
 
+/* Large buffers do not pass through a heap's slow paths; this is theirs. */
+static inline void heap_note_large_call(void) {
+    bool has_heap = heap_current != &heap_none && heap_current != &heap_gone;
+    if (has_heap && heap_slow_path_hook) heap_slow_path_hook();
+}
+
 static inline void heap_note_lease(struct pool *pool) {
     relaxed_store(&heap_current->leased, pool);
 }
@@ -71,6 +81,9 @@ HIDDEN void *heap_refill(unsigned class_id, bool *zero);
 /* The magazine of the block's class was full (or the class has none): the block goes on top or to
  * its pool. `m` is a magazine of heap_current. */
 HIDDEN void heap_spill(void *block, struct magazine *m);
+
+/* Returns to the pools what the magazines hold of a heap that the caller owns or tends. */
+HIDDEN void heap_empty(struct heap *heap);
 
 /* Returns to the pools what the calling thread's magazines hold: of all classes, or of those not
  * used since the last call. */

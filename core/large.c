@@ -184,7 +184,7 @@ static void unmap_buffer(uintptr_t base, size_t bytes) {
 static void count_open(int64_t fresh, int64_t reused) {
     count_add(&counters.large_count, 1);
     count_add(&counters.large_pages, fresh + reused);
-    budget_count_live(fresh, reused);
+    budget_count_live(RING_LARGE, fresh, reused);
 }
 
 static void count_closed(int64_t pages) {
@@ -214,28 +214,30 @@ static int64_t open_buffer(uintptr_t base, size_t bytes, size_t asked) {
 }
 
 static void unmap_counted(uintptr_t base, size_t bytes) {
-    count_add(&counters.released_pages, (int64_t)(bytes >> PAGE_SHIFT));
+    count_add(&counters.released_pages[RING_LARGE], (int64_t)(bytes >> PAGE_SHIFT));
     unmap_buffer(base, bytes);
 }
 
 /* Keeps a range for reuse, joined with cached ranges beside it: what was cut when it was reused
  * grows together again. */
 static void cache_put(uintptr_t base, size_t bytes) {
-    count_add(&counters.cached_pages, (int64_t)(bytes >> PAGE_SHIFT));
+    count_add(&counters.retained_pages[RING_LARGE], (int64_t)(bytes >> PAGE_SHIFT));
     for (uint64_t e; (e = cache_take_neighbour(base, bytes)); bytes += entry_bytes(e))
         if (entry_base(e) < base) base = entry_base(e);
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
     relaxed_store(&heap_current->is_dirty, true);
     if (cache_store(entry_make(base, bytes))) return;
-    count_add(&counters.cached_pages, -(int64_t)(bytes >> PAGE_SHIFT));
+    count_add(&counters.retained_pages[RING_LARGE], -(int64_t)(bytes >> PAGE_SHIFT));
     unmap_counted(base, bytes);
 }
 
 /* A range of `bytes` out of the cache, the rest of its entry put back; 0 = none fits. */
 static uintptr_t cache_take(size_t bytes, size_t alignment) {
-    uint64_t e = relaxed_load(&counters.cached_pages) ? cache_take_fitting(bytes, alignment) : 0;
+    uint64_t e = relaxed_load(&counters.retained_pages[RING_LARGE])
+                     ? cache_take_fitting(bytes, alignment)
+                     : 0;
     if (!e) return 0;
-    count_add(&counters.cached_pages, -(int64_t)(entry_bytes(e) >> PAGE_SHIFT));
+    count_add(&counters.retained_pages[RING_LARGE], -(int64_t)(entry_bytes(e) >> PAGE_SHIFT));
     if (entry_bytes(e) > bytes) cache_put(entry_base(e) + bytes, entry_bytes(e) - bytes);
     return entry_base(e);
 }
@@ -344,7 +346,7 @@ void *large_resize(void *p, size_t bytes) {
     }
     count_add(&counters.large_pages, pages - old_pages);
     if (pages > old_pages)
-        budget_count_live(pages - old_pages, 0);
+        budget_count_live(RING_LARGE, pages - old_pages, 0);
     else
         count_add(&counters.live_pages, pages - old_pages);
     budget_enforce(RELEASE_PAGES_FIRST);
@@ -364,7 +366,7 @@ size_t large_release(size_t pages) {
         uint64_t e = cache_take_oldest();
         if (!e) break;
         size_t n = entry_bytes(e) >> PAGE_SHIFT;
-        count_add(&counters.cached_pages, -(int64_t)n);
+        count_add(&counters.retained_pages[RING_LARGE], -(int64_t)n);
         unmap_counted(entry_base(e), entry_bytes(e));
         done += n;
     }

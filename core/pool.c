@@ -106,7 +106,7 @@ static void retain_pages(struct pool *pool, uint64_t pages) {
     path_add(&retained, pages << pool_first_page(pool));
     int64_t n = count_bits(pages);
     count_add(&counters.live_pages, -n);
-    count_add(&counters.retained_pages, n);
+    count_add(&counters.retained_pages[pool_group(pool)->tier], n);
 }
 
 /* Under the lease, all blocks free: nobody else can come to hold one, so the pool goes back whole.
@@ -184,11 +184,11 @@ static unsigned take_leased(struct pool *pool, const struct class_info *info, un
     if (zero) *zero = !resident && fresh == blocks_pages(info, taken);
     if (resident) {
         path_remove(&path, resident);
-        count_add(&counters.retained_pages, -(int64_t)count_bits(resident));
+        count_add(&counters.retained_pages[info->tier], -(int64_t)count_bits(resident));
     }
     pool->live |= fresh;
     if (fresh)
-        budget_count_live(count_bits(fresh & ~(resident >> pool_first_page(pool))),
+        budget_count_live(info->tier, count_bits(fresh & ~(resident >> pool_first_page(pool))),
                           count_bits(resident));
     return got;
 }
@@ -257,10 +257,10 @@ static struct pool *pool_claim(unsigned class_id, const struct class_info *info)
         bool is_resident = atomic_load(retained.bits) & page;
         if (is_resident) {
             path_remove(&retained, page);
-            count_add(&counters.retained_pages, -1);
+            count_add(&counters.retained_pages[0], -1);
         }
         pool->live = 1;
-        budget_count_live(!is_resident, is_resident);
+        budget_count_live(0, !is_resident, is_resident);
     }
     pagemap_fill(pool_base(pool), tier_pool_pages(info->tier) * (size_t)PAGE_BYTES, class_id);
     state_store(&pool->state, POOL_LEASED);

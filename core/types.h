@@ -15,6 +15,8 @@
  *             of a large buffer in use
  *   retained  a page resident but not live: kept for reuse
  *   released  given back to the kernel: unmapped, or MADV_DONTNEED
+ *   ring      what one tier retains, or the cache of large buffers: within it any page serves any
+ *             class, so memory that lies idle or bounces does so a ring at a time
  *   magazine  a thread's stack of blocks of one class, in front of the pools
  *
  * A pool is a bitmap (a bit set = that block is free) and a state:
@@ -77,6 +79,9 @@ enum {
     CLASS_BYTES,          /* how many values a page-map byte has */
     TIER_CLASSES = 32,    /* classes of one tier, at most */
 };
+
+/* ---- rings: tier t's is t ---- */
+enum { RING_LARGE = TIERS, RINGS };
 
 _Static_assert(sizeof(void *) == 8, "64-bit only: the page map has no levels for less");
 

@@ -1,4 +1,5 @@
-/* The program's own mappings: passed on as they are and counted, never redirected or cached.
+/* The program's own mappings: passed on as they are and counted, never redirected or cached. Before
+ * a large one is granted while memory is short, the heap gives back what it retains.
  *
  * The count is of bytes mapped less bytes unmapped through these calls; what libc maps for itself
  * (thread stacks, stdio) does not come by here. munmap of addresses that were never mapped, or
@@ -7,6 +8,7 @@
 #include "preload.h"
 
 #include "../core/core.h"
+#include "../trim-policy/policy.h"
 
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -19,6 +21,7 @@ static void count_program(int64_t bytes) {
 static int64_t whole_pages(size_t bytes) { return (int64_t)os_round_up(bytes); }
 
 EXPORT void *mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {
+    if (flags & MAP_ANONYMOUS) policy_before_mapping(bytes);
     void *p = os_calls.mmap(at, bytes, prot, flags, fd, offset);
     if (p != MAP_FAILED) count_program(whole_pages(bytes));
     return p;

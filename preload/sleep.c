@@ -36,7 +36,10 @@ static inline void give_back(bool may_hurry) {
 }
 
 #define WRAP(result, name, parameters, arguments, may_hurry) \
-    SLEEPING(result, name, parameters, (give_back(may_hurry), LIBC(name) arguments))
+    EXPORT result name parameters {                          \
+        give_back(may_hurry);                                \
+        return ASLEEP(name, arguments);                      \
+    }
 
 /* Waits that cannot be split: a signal to a condition that came between the halves would be lost.
  */

@@ -5,6 +5,7 @@
 #include "preload.h"
 
 #include "../core/core.h"
+#include "../core/lend.h"
 #include "../trim-policy/policy.h"
 
 #include <poll.h>
@@ -30,14 +31,15 @@ int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, co
                 size_t room);
 
 /* Every call that is interposed here. */
-#define SLEEP_CALLS(X)                                                                           \
-    X(wait)                                                                                      \
-    X(waitpid) X(wait3) X(wait4) X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait)         \
-        X(pthread_cond_wait) X(pthread_cond_timedwait) X(pthread_cond_clockwait) X(pthread_join) \
-            X(pause) X(sigsuspend) X(sleep) X(usleep) X(read) X(readv) X(recv) X(recvfrom)       \
-                X(recvmsg) X(accept) X(accept4) X(__read_chk) X(__recv_chk) X(__recvfrom_chk)    \
-                    X(poll) X(__poll_chk) X(ppoll) X(__ppoll_chk) X(select) X(pselect)           \
-                        X(epoll_wait) X(epoll_pwait) X(nanosleep) X(clock_nanosleep)
+#define SLEEP_CALLS(X)                                                                             \
+    X(wait)                                                                                        \
+    X(waitpid)                                                                                     \
+    X(wait3) X(wait4) X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait) X(pthread_cond_wait) \
+        X(pthread_cond_timedwait) X(pthread_cond_clockwait) X(pthread_join) X(pause) X(sigsuspend) \
+            X(sleep) X(usleep) X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(accept)           \
+                X(accept4) X(__read_chk) X(__recv_chk) X(__recvfrom_chk) X(poll) X(__poll_chk)     \
+                    X(ppoll) X(__ppoll_chk) X(select) X(pselect) X(epoll_wait) X(epoll_pwait)      \
+                        X(nanosleep) X(clock_nanosleep)
 
 #define CALL(name) SLEEP_##name,
 enum { SLEEP_CALLS(CALL) SLEEP_CALL_COUNT };
@@ -56,14 +58,24 @@ static inline void *sleep_libc(unsigned call) {
 /* Finds them all. */
 HIDDEN void sleep_init(void);
 
-/* Defines the interposed call as `call`, during which the thread counts as asleep. (One that is
- * cancelled meanwhile stays so until its heap is closed.) */
-#define SLEEPING(result, name, parameters, call)        \
-    EXPORT result name parameters {                     \
-        relaxed_store(&heap_current->is_asleep, true);  \
-        result answer = call;                           \
-        relaxed_store(&heap_current->is_asleep, false); \
-        return answer;                                  \
-    }
+/* The thread counts as asleep, and lends the heap that it could not give back from just now. (One
+ * that is cancelled meanwhile, or leaves with siglongjmp, counts as asleep until its next call.) */
+static inline void sleep_begin(void) {
+    relaxed_store(&heap_current->is_asleep, true);
+    if (UNLIKELY(relaxed_load(&heap_current->is_dirty)) && !is_single_threaded()) heap_lend();
+}
+static inline void sleep_end(void) {
+    heap_take_back();
+    relaxed_store(&heap_current->is_asleep, false);
+}
+
+/* Libc's function of that name, called asleep. */
+#define ASLEEP(name, arguments)                                          \
+    ({                                                                   \
+        sleep_begin();                                                   \
+        __typeof__(LIBC(name) arguments) answer_ = LIBC(name) arguments; \
+        sleep_end();                                                     \
+        answer_;                                                         \
+    })
 
 #endif

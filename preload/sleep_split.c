@@ -104,31 +104,26 @@ struct poll_call {
 static int poll_half(void *call, int64_t ns, const sigset_t *mask) {
     const struct poll_call *c = call;
     struct timespec t;
-    return LIBC(ppoll)(c->fds, c->n, timespec_of(ns, &t), mask);
+    return ASLEEP(ppoll, (c->fds, c->n, timespec_of(ns, &t), mask));
 }
 
-static int poll_asleep(struct pollfd *fds, nfds_t n, int timeout_ms) {
+EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
     struct split s = split_begin(milliseconds(timeout_ms), NULL);
     return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
-                      : LIBC(poll)(fds, n, timeout_ms);
+                      : ASLEEP(poll, (fds, n, timeout_ms));
 }
-SLEEPING(int, poll, (struct pollfd * fds, nfds_t n, int timeout_ms),
-         poll_asleep(fds, n, timeout_ms))
 
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room) {
     if (n > room / sizeof *fds) return LIBC(__poll_chk)(fds, n, timeout_ms, room);
     return poll(fds, n, timeout_ms);
 }
 
-static int ppoll_asleep(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
-                        const sigset_t *mask) {
+EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+                 const sigset_t *mask) {
     struct split s = split_begin(nanoseconds(timeout), mask);
     return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
-                      : LIBC(ppoll)(fds, n, timeout, mask);
+                      : ASLEEP(ppoll, (fds, n, timeout, mask));
 }
-SLEEPING(int, ppoll,
-         (struct pollfd * fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
-         ppoll_asleep(fds, n, timeout, mask))
 
 EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
                        const sigset_t *mask, size_t room) {
@@ -157,7 +152,7 @@ static int select_half(void *call, int64_t ns, const sigset_t *mask) {
     struct timespec t;
     for (int i = 0; i < 3; i++)
         if (c->sets[i]) *c->sets[i] = c->kept[i];
-    return LIBC(pselect)(c->n, c->sets[0], c->sets[1], c->sets[2], timespec_of(ns, &t), mask);
+    return ASLEEP(pselect, (c->n, c->sets[0], c->sets[1], c->sets[2], timespec_of(ns, &t), mask));
 }
 
 /* More descriptors than an fd_set holds (some programs allocate larger ones): not split. */
@@ -169,9 +164,10 @@ static int64_t timeval_ns(const struct timeval *t) {
     return is_valid ? nanoseconds(&(struct timespec){t->tv_sec, t->tv_usec * 1000}) : 0;
 }
 
-static int select_asleep(int n, fd_set *in, fd_set *out, fd_set *other, struct timeval *timeout) {
+EXPORT int select(int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
+                  struct timeval *restrict timeout) {
     struct split s = split_begin(select_total_ns(n, timeval_ns(timeout)), NULL);
-    if (!s.is_split) return LIBC(select)(n, in, out, other, timeout);
+    if (!s.is_split) return ASLEEP(select, (n, in, out, other, timeout));
     struct select_call call;
     select_prepare(&call, n, in, out, other);
     int result = in_halves(&s, select_half, &call);
@@ -181,23 +177,15 @@ static int select_asleep(int n, fd_set *in, fd_set *out, fd_set *other, struct t
     }
     return result;
 }
-SLEEPING(int, select,
-         (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
-          struct timeval *restrict timeout),
-         select_asleep(n, in, out, other, timeout))
 
-static int pselect_asleep(int n, fd_set *in, fd_set *out, fd_set *other,
-                          const struct timespec *timeout, const sigset_t *mask) {
+EXPORT int pselect(int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
+                   const struct timespec *restrict timeout, const sigset_t *restrict mask) {
     struct split s = split_begin(select_total_ns(n, nanoseconds(timeout)), mask);
-    if (!s.is_split) return LIBC(pselect)(n, in, out, other, timeout, mask);
+    if (!s.is_split) return ASLEEP(pselect, (n, in, out, other, timeout, mask));
     struct select_call call;
     select_prepare(&call, n, in, out, other);
     return in_halves(&s, select_half, &call);
 }
-SLEEPING(int, pselect,
-         (int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
-          const struct timespec *restrict timeout, const sigset_t *restrict mask),
-         pselect_asleep(n, in, out, other, timeout, mask))
 
 /* ---- epoll ---- */
 
@@ -209,26 +197,21 @@ struct epoll_call {
 
 static int epoll_half(void *call, int64_t ns, const sigset_t *mask) {
     const struct epoll_call *c = call;
-    return LIBC(epoll_pwait)(c->fd, c->events, c->n, timeout_ms_of(ns), mask);
+    return ASLEEP(epoll_pwait, (c->fd, c->events, c->n, timeout_ms_of(ns), mask));
 }
 
-static int epoll_asleep(int fd, struct epoll_event *events, int n, int timeout_ms) {
+EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeout_ms) {
     struct split s = split_begin(milliseconds(timeout_ms), NULL);
     return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
-                      : LIBC(epoll_wait)(fd, events, n, timeout_ms);
+                      : ASLEEP(epoll_wait, (fd, events, n, timeout_ms));
 }
-SLEEPING(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout_ms),
-         epoll_asleep(fd, events, n, timeout_ms))
 
-static int epoll_masked_asleep(int fd, struct epoll_event *events, int n, int timeout_ms,
-                               const sigset_t *mask) {
+EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeout_ms,
+                       const sigset_t *mask) {
     struct split s = split_begin(milliseconds(timeout_ms), mask);
     return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
-                      : LIBC(epoll_pwait)(fd, events, n, timeout_ms, mask);
+                      : ASLEEP(epoll_pwait, (fd, events, n, timeout_ms, mask));
 }
-SLEEPING(int, epoll_pwait,
-         (int fd, struct epoll_event *events, int n, int timeout_ms, const sigset_t *mask),
-         epoll_masked_asleep(fd, events, n, timeout_ms, mask))
 
 /* ---- sleeping: ppoll without descriptors, whose mask is switched atomically ---- */
 
@@ -238,13 +221,11 @@ static int sleep_in_halves(struct split *s, struct timespec *left) {
     return result;
 }
 
-static int nanosleep_asleep(const struct timespec *request, struct timespec *left) {
+EXPORT int nanosleep(const struct timespec *request, struct timespec *left) {
     struct split s =
         split_begin(request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0, NULL);
-    return s.is_split ? sleep_in_halves(&s, left) : LIBC(nanosleep)(request, left);
+    return s.is_split ? sleep_in_halves(&s, left) : ASLEEP(nanosleep, (request, left));
 }
-SLEEPING(int, nanosleep, (const struct timespec *request, struct timespec *left),
-         nanosleep_asleep(request, left))
 
 /* Only where the monotonic clock tells when the whole ends; other clocks can be set while we sleep.
  * Returns an error number. */
@@ -258,15 +239,12 @@ static int64_t clock_total_ns(clockid_t clock, int flags, const struct timespec 
     return left > 0 ? left : 0;
 }
 
-static int clock_nanosleep_asleep(clockid_t clock, int flags, const struct timespec *request,
-                                  struct timespec *left) {
+EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
+                           struct timespec *left) {
     struct split s = split_begin(clock_total_ns(clock, flags, request), NULL);
-    if (!s.is_split) return LIBC(clock_nanosleep)(clock, flags, request, left);
+    if (!s.is_split) return ASLEEP(clock_nanosleep, (clock, flags, request, left));
     int saved = errno;
     int result = sleep_in_halves(&s, flags ? NULL : left) ? errno : 0;
     errno = saved;
     return result;
 }
-SLEEPING(int, clock_nanosleep,
-         (clockid_t clock, int flags, const struct timespec *request, struct timespec *left),
-         clock_nanosleep_asleep(clock, flags, request, left))

@@ -33,9 +33,9 @@ static void add_number(struct writer *t, const char *key, int64_t value) {
 
 static void make_json(struct writer *t) {
     struct stats s;
-    struct machine m = {0};
+    struct policy_numbers m;
     stats_collect(&s);
-    policy_sample(&m);
+    policy_snapshot(&m);
     add(t, "{\"version\": \"%s\", \"pid\": %d, \"python\": \"%s\"", LOWTIDE_VERSION, (int)getpid(),
         python_state);
 #define STAT(key, text) add_number(t, #key, s.key);

@@ -6,9 +6,7 @@
 
 #include <string.h>
 
-/* Both versions' memory.stat stay below 3 KiB; what matters of a longer one may be cut off and is
- * then unknown. */
-enum { STAT_BYTES = 4096, NUMBER_BYTES = 32 };
+enum { NUMBER_BYTES = 32 };
 
 static struct text directory_at(struct file_path *path, const char *root, struct text directory) {
     file_path_begin(path, root);
@@ -16,24 +14,29 @@ static struct text directory_at(struct file_path *path, const char *root, struct
     return (struct text){path->string, path->is_whole ? path->bytes : 0};
 }
 
+/* Both versions' memory.stat stay below 3 KiB; what matters of a longer one may be cut off and is
+ * then unknown. */
+static struct text read_stat(struct text at) {
+    return file_read_in(at, "memory.stat", file_scratch, FILE_SCRATCH_BYTES);
+}
+
 static bool has_limit(struct reading limit) { return limit.is_known && limit.value != NO_LIMIT; }
 
 static void read_level_v2(struct text at, struct cgroup_level *level) {
-    char high[NUMBER_BYTES], max[NUMBER_BYTES], current[NUMBER_BYTES], stat[STAT_BYTES];
+    char high[NUMBER_BYTES], max[NUMBER_BYTES], current[NUMBER_BYTES];
     struct text nothing = {high, 0};
     struct text high_text = file_read_in(at, "memory.high", high, sizeof high);
     struct text max_text = file_read_in(at, "memory.max", max, sizeof max);
     cgroup_parse_level_v2(high_text, max_text, nothing, nothing, level);
     if (!has_limit(level->limit_bytes)) return;
     struct text current_text = file_read_in(at, "memory.current", current, sizeof current);
-    cgroup_parse_level_v2(high_text, max_text, current_text,
-                          file_read_in(at, "memory.stat", stat, sizeof stat), level);
+    cgroup_parse_level_v2(high_text, max_text, current_text, read_stat(at), level);
 }
 
 static void read_level_v1(struct text at, struct cgroup_level *level) {
-    char usage[NUMBER_BYTES], stat[STAT_BYTES];
+    char usage[NUMBER_BYTES];
     struct text usage_text = file_read_in(at, "memory.usage_in_bytes", usage, sizeof usage);
-    cgroup_parse_level_v1(usage_text, file_read_in(at, "memory.stat", stat, sizeof stat), level);
+    cgroup_parse_level_v1(usage_text, read_stat(at), level);
 }
 
 /* Old kernels let a v1 group leave its children out of its own account. */
@@ -61,7 +64,7 @@ static struct reading read_swap_v1(struct text at) {
 }
 
 void cgroup_read(const char *root, const struct cgroup_place *place, struct cgroup *cgroup) {
-    struct file_path path;
+    static struct file_path path;
     bool is_v1 = place->memory.path[0];
     const struct cgroup_directory *directory = is_v1 ? &place->memory : &place->unified;
     *cgroup = (struct cgroup){0};
@@ -85,7 +88,7 @@ void cgroup_read(const char *root, const struct cgroup_place *place, struct cgro
 }
 
 static void read_names(const char *root, struct cgroup_names *names) {
-    struct file_lines lines;
+    static struct file_lines lines;
     *names = (struct cgroup_names){0};
     if (!file_open_lines(&lines, root, "/proc/self/cgroup")) return;
     for (struct text line; file_next_line(&lines, &line);) cgroup_parse_name(line, names);
@@ -94,23 +97,22 @@ static void read_names(const char *root, struct cgroup_names *names) {
 
 static void read_mounts(const char *root, const struct cgroup_names *names,
                         struct cgroup_place *place) {
-    struct file_lines lines;
+    static struct file_lines lines;
     if (!file_open_lines(&lines, root, "/proc/self/mountinfo")) return;
     for (struct text line; file_next_line(&lines, &line);) cgroup_parse_mount(line, names, place);
     file_close_lines(&lines);
 }
 
 void cgroup_locate(const char *root, struct cgroup_place *place) {
-    struct cgroup_names names;
+    static struct cgroup_names names;
     *place = (struct cgroup_place){0};
     read_names(root, &names);
     if (names.memory[0] || names.unified[0]) read_mounts(root, &names, place);
 }
 
 uint64_t cgroup_fingerprint(const char *root) {
-    char buffer[4096];
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    struct text text = file_read(root, "/proc/self/cgroup", buffer, sizeof buffer);
+    struct text text = file_read(root, "/proc/self/cgroup", file_scratch, FILE_SCRATCH_BYTES);
     for (size_t i = 0; i < text.bytes; i++)
         hash = (hash ^ (unsigned char)text.at[i]) * 1099511628211u;
     return hash;

@@ -7,10 +7,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int open_to_read(const char *path) {
+char file_scratch[FILE_SCRATCH_BYTES];
+static struct file_path path; /* of the file that is being opened */
+
+static int open_to_read(const char *name) {
     int saved = errno;
     long fd;
-    do fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    do fd = syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     while (fd < 0 && errno == EINTR);
     errno = saved;
     return (int)fd;
@@ -32,24 +35,24 @@ static void close_fd(int fd) {
     errno = saved;
 }
 
-void file_path_begin(struct file_path *path, const char *root) {
-    path->bytes = 0;
-    path->is_whole = true;
-    path->string[0] = 0;
-    file_path_add(path, text_of(root));
+void file_path_begin(struct file_path *p, const char *root) {
+    p->bytes = 0;
+    p->is_whole = true;
+    p->string[0] = 0;
+    file_path_add(p, text_of(root));
 }
 
-void file_path_add(struct file_path *path, struct text text) {
-    if (text.bytes >= FILE_PATH_BYTES - path->bytes) path->is_whole = false;
-    if (!path->is_whole) return;
-    memcpy(path->string + path->bytes, text.at, text.bytes);
-    path->bytes += text.bytes;
-    path->string[path->bytes] = 0;
+void file_path_add(struct file_path *p, struct text text) {
+    if (text.bytes >= FILE_PATH_BYTES - p->bytes) p->is_whole = false;
+    if (!p->is_whole) return;
+    memcpy(p->string + p->bytes, text.at, text.bytes);
+    p->bytes += text.bytes;
+    p->string[p->bytes] = 0;
 }
 
-static struct text read_path(const struct file_path *path, char *buffer, size_t room) {
+static struct text read_path(char *buffer, size_t room) {
     struct text text = {buffer, 0};
-    int fd = path->is_whole ? open_to_read(path->string) : -1;
+    int fd = path.is_whole ? open_to_read(path.string) : -1;
     if (fd < 0) return text;
     for (size_t n;
          text.bytes < room && (n = read_some(fd, buffer + text.bytes, room - text.bytes)) > 0;)
@@ -61,23 +64,20 @@ static struct text read_path(const struct file_path *path, char *buffer, size_t 
 }
 
 struct text file_read(const char *root, const char *name, char *buffer, size_t room) {
-    struct file_path path;
     file_path_begin(&path, root);
     file_path_add(&path, text_of(name));
-    return read_path(&path, buffer, room);
+    return read_path(buffer, room);
 }
 
 struct text file_read_in(struct text directory, const char *name, char *buffer, size_t room) {
-    struct file_path path;
     file_path_begin(&path, "");
     file_path_add(&path, directory);
     file_path_add(&path, text_of("/"));
     file_path_add(&path, text_of(name));
-    return read_path(&path, buffer, room);
+    return read_path(buffer, room);
 }
 
 bool file_open_lines(struct file_lines *lines, const char *root, const char *name) {
-    struct file_path path;
     file_path_begin(&path, root);
     file_path_add(&path, text_of(name));
     lines->begin = lines->end = 0;

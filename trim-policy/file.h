@@ -1,5 +1,8 @@
 /* Reading the kernel's small files from inside an allocator.
  *
+ * One thread at a time, since paths and what is read are put into static buffers: an allocator's
+ * slow path may run on the smallest of stacks.
+ *
  * The system calls are made directly, not through libc's open and read: those are cancellation
  * points, which malloc must not be, and other preloaded libraries wrap them with code that
  * allocates. A descriptor is open only during one call of the first kind, or between
@@ -9,6 +12,10 @@
 #define LOWTIDE_FILE_H
 
 #include "text.h"
+
+/* For the text of one file at a time. */
+enum { FILE_SCRATCH_BYTES = 4096 };
+extern HIDDEN char file_scratch[FILE_SCRATCH_BYTES];
 
 /* A path under construction; too long = `is_whole` false and nothing is opened. */
 enum { FILE_PATH_BYTES = 1408 };

@@ -31,9 +31,9 @@ void meminfo_estimate_available(struct meminfo *meminfo, struct reading min_free
 }
 
 void meminfo_read(const char *root, struct meminfo *meminfo) {
-    char buffer[4096];
-    meminfo_parse(file_read(root, "/proc/meminfo", buffer, sizeof buffer), meminfo);
+    meminfo_parse(file_read(root, "/proc/meminfo", file_scratch, FILE_SCRATCH_BYTES), meminfo);
     if (meminfo->available.is_known || !meminfo->free.is_known) return;
     meminfo_estimate_available(
-        meminfo, text_parse_limit(file_read(root, "/proc/sys/vm/min_free_kbytes", buffer, 64)));
+        meminfo,
+        text_parse_limit(file_read(root, "/proc/sys/vm/min_free_kbytes", file_scratch, 64)));
 }

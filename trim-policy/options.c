@@ -6,9 +6,10 @@
  */
 #include "options.h"
 
+#include "../core/line.h"
+
 #include <string.h>
 #include <sys/auxv.h>
-#include <unistd.h>
 
 struct options options;
 
@@ -41,41 +42,10 @@ enum { ROWS = sizeof rows / sizeof *rows };
 
 /* ---- lines ---- */
 
-struct line {
-    size_t used;
-    char text[512];
-};
-
-/* At most `most` bytes of it, control characters as '?': a value may not break the line. */
-static void line_add_some(struct line *line, const char *text, size_t most) {
-    for (; *text && most && line->used < sizeof line->text - 1; text++, most--)
-        line->text[line->used++] = (unsigned char)*text < ' ' || *text == 127 ? '?' : *text;
-}
-
-static void line_add(struct line *line, const char *text) { line_add_some(line, text, SIZE_MAX); }
-
-static void line_add_number(struct line *line, int64_t number) {
-    char digits[24], *d = digits + sizeof digits - 1;
-    *d = 0;
-    do *--d = (char)('0' + number % 10);
-    while (number /= 10);
-    line_add(line, d);
-}
-
-static void line_pad(struct line *line, size_t to) {
-    while (line->used < to) line_add(line, " ");
-}
-
-static void line_write(struct line *line) {
-    line->text[line->used++] = '\n';
-    ssize_t written = write(STDERR_FILENO, line->text, line->used);
-    (void)written; /* nowhere else to say it */
-}
-
 static void line_add_range(struct line *line, const struct row *row) {
-    line_add_number(line, row->least);
+    line_add_number(line, (uint64_t)row->least, 10);
     line_add(line, " to ");
-    line_add_number(line, row->most);
+    line_add_number(line, (uint64_t)row->most, 10);
 }
 
 /* "a|b|c", "0 to 100 %", "bytes (K, M, G, T may follow) or a percentage". */
@@ -98,7 +68,7 @@ static void say_bad_value(const struct row *row, const char *value) {
     line_add(&line, "lowtide: ");
     line_add(&line, row->variable);
     line_add(&line, "=");
-    line_add_some(&line, value, 64);
+    line_add_foreign(&line, value, 64);
     line_add(&line, row->kind == KIND_CHOICE ? " is not one of " : " is not ");
     line_add_values(&line, row);
     line_add(&line, "; using ");
@@ -110,9 +80,9 @@ static void say_bad_value(const struct row *row, const char *value) {
 
 /* The position of `value` among words separated by |, or -1. */
 static int find_word(const char *words, const char *value) {
-    struct text rest = text_of(words), word;
-    for (int i = 0; text_take_until(&rest, '|', &word); i++)
-        if (text_is(word, value)) return i;
+    struct text rest = text_of(words), item;
+    for (int i = 0; text_take_until(&rest, '|', &item); i++)
+        if (text_is(item, value)) return i;
     return -1;
 }
 

@@ -17,6 +17,7 @@ struct options {
 };
 extern __attribute__((visibility("hidden"))) struct options options;
 
+enum { HOUSEKEEP_INLINE, HOUSEKEEP_THREAD };
 enum { RETURN_UNMAP, RETURN_DONTNEED, RETURN_FREE };
 enum { PROFILE_TIGHT, PROFILE_BALANCED, PROFILE_THROUGHPUT };
 

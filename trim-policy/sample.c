@@ -53,17 +53,17 @@ static struct reading limit_of(const struct rlimit *limit) {
 
 /* Reads what is used only where there is a limit; few processes have one. */
 static void read_process(const char *root, struct process_limits *process) {
-    char buffer[4096];
     struct rlimit limit;
     *process = (struct process_limits){0};
     if (!getrlimit(RLIMIT_AS, &limit)) process->address_limit_bytes = limit_of(&limit);
     if (!getrlimit(RLIMIT_DATA, &limit)) process->data_limit_bytes = limit_of(&limit);
     if (process->address_limit_bytes.is_known)
         process->address_bytes = sample_parse_statm(
-            file_read(root, "/proc/self/statm", buffer, 256), (int64_t)getauxval(AT_PAGESZ));
+            file_read(root, "/proc/self/statm", file_scratch, 256), (int64_t)getauxval(AT_PAGESZ));
     if (process->data_limit_bytes.is_known)
-        process->data_bytes = text_find_number(
-            file_read(root, "/proc/self/status", buffer, sizeof buffer), "VmData:", true);
+        process->data_bytes =
+            text_find_number(file_read(root, "/proc/self/status", file_scratch, FILE_SCRATCH_BYTES),
+                             "VmData:", true);
 }
 
 static void find_place(const char *root, struct sample *sample) {
@@ -75,7 +75,7 @@ static void find_place(const char *root, struct sample *sample) {
 }
 
 static void read_group_pressure(const char *root, struct sample *sample) {
-    struct file_path path;
+    static struct file_path path;
     sample->group_pressure = (struct pressure){0};
     if (!sample->place.unified.path[0]) return;
     file_path_begin(&path, root);

@@ -141,6 +141,24 @@ enum idle_action watermark_idle_action(int64_t idle_ms, int level) {
     return idle_ms >= IDLE_REDUCE_MS ? IDLE_REDUCE : IDLE_KEEP;
 }
 
+int64_t watermark_idle_keep(struct idle_state *state, int64_t reused_pages, int64_t retained_pages,
+                            int level, int64_t now_ms) {
+    bool is_hit = !state->is_known || reused_pages != state->reused_pages || !retained_pages;
+    if (is_hit || now_ms < state->hit_ms)
+        *state = (struct idle_state){true, reused_pages, now_ms, retained_pages};
+    if (retained_pages > state->began_pages) state->began_pages = retained_pages;
+    switch (watermark_idle_action(since(state->hit_ms, now_ms), level)) {
+    case IDLE_KEEP:
+        return INT64_MAX;
+    case IDLE_REDUCE:
+        return state->began_pages / 2;
+    case IDLE_REDUCE_MORE:
+        return state->began_pages / 4;
+    default:
+        return 0;
+    }
+}
+
 int64_t watermark_idle_wait_ms(int64_t idle_ms, int level) {
     static const int64_t rungs[] = {IDLE_REDUCE_MS, IDLE_REDUCE_MORE_MS, IDLE_CLEAN_UP_MS};
     if (level >= LEVEL_HIGH) return idle_ms > 0 ? INT64_MAX : 1;

@@ -91,6 +91,19 @@ enum { IDLE_REDUCE_MS = 45000, IDLE_REDUCE_MORE_MS = 90000, IDLE_CLEAN_UP_MS = 1
 /* For a ring that had no hit for `idle_ms`. At high and above whatever is idle is cleaned up. */
 HIDDEN enum idle_action watermark_idle_action(int64_t idle_ms, int level);
 
+/* What lasts between looks at one ring; zeroed at first. */
+struct idle_state {
+    bool is_known;
+    int64_t reused_pages; /* ever, at the last look */
+    int64_t hit_ms;       /* when a page of it was last reused, or it had none */
+    int64_t began_pages;  /* the most it retained since then */
+};
+
+/* How many pages the ring may keep: INT64_MAX while it is in use; half, a quarter and nothing of
+ * what it had as it is idle for longer. A reused page is a hit. */
+HIDDEN int64_t watermark_idle_keep(struct idle_state *state, int64_t reused_pages,
+                                   int64_t retained_pages, int level, int64_t now_ms);
+
 /* Until the next rung of that ladder; INT64_MAX past the last. */
 HIDDEN int64_t watermark_idle_wait_ms(int64_t idle_ms, int level);
 

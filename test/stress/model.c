@@ -225,7 +225,7 @@ static void verify_heap(void) {
     const char *fault = heap_verify();
     if (fault) fail(fault, NULL);
     int64_t counted = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages) +
-                      relaxed_load(&counters.retained_pages);
+                      budget_arena_pages();
     if (resident_arena_pages() > counted)
         fail("the kernel has more pages resident than are counted", NULL);
 }

@@ -58,7 +58,7 @@ Test(arena, resident_pool_comes_before_a_fresh_one) {
     unsigned n = take_pools(0, 2, blocks), half = n / 2;
     struct pool *first = pool_of_address((uintptr_t)blocks[0], 0), *second = pool_of_address((uintptr_t)blocks[half], 0);
     pool_return(class_of_tier[0], blocks, half);
-    arena_release(1);
+    arena_release(1, ALL_TIERS);
     pool_return(class_of_tier[0], blocks + half, half);
     cr_assert_lt(first, second);
     cr_assert_eq(arena_claim_pool(0), second);
@@ -74,12 +74,12 @@ ParameterizedTest(unsigned *tier, arena, what_is_free_goes_back) {
     uintptr_t base = pool_base(pool_of_address((uintptr_t)blocks[0], *tier));
     cr_assert_eq(counters.arenas, 3);
     pool_return(class_of_tier[*tier], blocks, n);
-    int64_t retained = counters.retained_pages;
+    int64_t retained = budget_arena_pages();
     cr_assert_gt(retained, 0);
     assert_sound();
-    cr_assert_eq(arena_release(SIZE_MAX), (size_t)retained);
-    cr_assert(counters.retained_pages == 0 && counters.arenas == 0 && counters.arenas_unmapped == 3);
-    cr_assert_eq(counters.released_pages, retained);
+    cr_assert_eq(arena_release(SIZE_MAX, ALL_TIERS), (size_t)retained);
+    cr_assert(budget_arena_pages() == 0 && counters.arenas == 0 && counters.arenas_unmapped == 3);
+    cr_assert_eq(rings_sum(counters.released_pages), retained);
     cr_assert_eq(counters.address_runs, 0);
     cr_assert_eq(pagemap_class(base), CLASS_NONE);
     assert_sound();
@@ -94,7 +94,7 @@ Test(arena, record_of_an_unmapped_arena_is_zero) {
     struct pool *pool = pool_of_address((uintptr_t)blocks[0], 0);
     pool_return(class_of_tier[0], blocks, n);
     cr_assert_eq(pool->class_id, class_of_tier[0]);
-    arena_release(SIZE_MAX);
+    arena_release(SIZE_MAX, ALL_TIERS);
     cr_assert(pool->class_id == 0 && pool->state == POOL_FREE);
 }
 
@@ -103,8 +103,8 @@ Test(arena, release_begins_at_the_highest_and_stops_when_done) {
     struct pool *lowest = pool_of_address((uintptr_t)blocks[0], 0);
     pool_return(class_of_tier[0], blocks, 64 * each);
     pool_return(class_of_tier[0], blocks + 128 * each, 64 * each);
-    cr_assert_eq(arena_release(10), 64);
-    cr_assert_eq(counters.retained_pages, 64);
+    cr_assert_eq(arena_release(10, ALL_TIERS), 64);
+    cr_assert_eq(budget_arena_pages(), 64);
     cr_assert_eq(arena_claim_pool(0), lowest, "the lower arena is still resident");
     arena_return_pool(lowest);
     pool_return(class_of_tier[0], blocks + 64 * each, n - 128 * each);
@@ -121,7 +121,7 @@ Test(arena, free_page_beside_live_ones_is_released_alone) {
     uintptr_t page = pool_base(pool_of_address((uintptr_t)blocks[each], 0));
     pool_return(class_of_tier[0], blocks + each, each);
     cr_assert(is_resident(page));
-    cr_assert_eq(arena_release(1), 1);
+    cr_assert_eq(arena_release(1, ALL_TIERS), 1);
     cr_assert(!is_resident(page) && is_resident(page - PAGE_BYTES) && is_resident(page + PAGE_BYTES));
     cr_assert_eq(counters.arenas, 1);
     assert_sound();
@@ -130,9 +130,9 @@ Test(arena, free_page_beside_live_ones_is_released_alone) {
 Test(arena, page_inside_a_slab_is_released_alone) {
     unsigned n = take_pools(2, 1, blocks), class_id = class_of_tier[2];
     pool_return(class_id, blocks + n / 2, n - n / 2);
-    int64_t retained = counters.retained_pages;
+    int64_t retained = budget_arena_pages();
     cr_assert_gt(retained, 4);
-    cr_assert_eq(arena_release(SIZE_MAX), (size_t)retained);
+    cr_assert_eq(arena_release(SIZE_MAX, ALL_TIERS), (size_t)retained);
     for (unsigned i = 0; i < n / 2; i++) cr_assert_eq(*((char *)blocks[i] + 100), 1);
     assert_sound();
 }
@@ -153,13 +153,13 @@ Test(arena, without_memory_there_is_no_pool) {
 static void release_all(unsigned pools) {
     unsigned n = take_pools(0, pools, blocks);
     pool_return(class_of_tier[0], blocks, n);
-    arena_release(SIZE_MAX);
+    arena_release(SIZE_MAX, ALL_TIERS);
 }
 
 Test(arena, what_cannot_be_unmapped_is_released_in_place) {
     unit_kernel.munmaps_left = 0;
     release_all(64);
-    cr_assert(counters.arenas == 1 && counters.retained_pages == 0 && counters.released_pages == 64);
+    cr_assert(counters.arenas == 1 && budget_arena_pages() == 0 && rings_sum(counters.released_pages) == 64);
     assert_sound();
     take_pools(0, 64, blocks);
     cr_assert_eq(counters.arenas, 1, "it is used again");
@@ -169,17 +169,17 @@ Test(arena, what_cannot_be_unmapped_is_released_in_place) {
 Test(arena, too_many_holes_are_not_made) {
     relaxed_store(&limits.max_holes, 0);
     release_all(64);
-    cr_assert(counters.arenas == 1 && counters.retained_pages == 0);
+    cr_assert(counters.arenas == 1 && budget_arena_pages() == 0);
     assert_sound();
 }
 
 Test(arena, what_cannot_be_released_stays_retained) {
     unit_kernel.munmaps_left = unit_kernel.releases_left = 0;
     release_all(64);
-    cr_assert(counters.arenas == 1 && counters.retained_pages == 64 && counters.released_pages == 0);
+    cr_assert(counters.arenas == 1 && budget_arena_pages() == 64 && rings_sum(counters.released_pages) == 0);
     assert_sound();
     unit_kernel.munmaps_left = unit_kernel.releases_left = -1;
-    cr_assert_eq(arena_release(SIZE_MAX), 64);
+    cr_assert_eq(arena_release(SIZE_MAX, ALL_TIERS), 64);
     cr_assert_eq(counters.arenas, 0);
 }
 
@@ -193,9 +193,9 @@ ParameterizedTest(size_t *page, arena, only_whole_os_pages_are_released) {
     os_page_bytes = *page;
     unsigned n = take_pools(0, 64, blocks), each = n / 64, whole = (unsigned)(*page / PAGE_BYTES);
     pool_return(class_of_tier[0], blocks + each, (2 * whole - 1) * each);
-    cr_assert_eq(counters.retained_pages, 2 * whole - 1);
-    cr_assert_eq(arena_release(SIZE_MAX), whole);
-    cr_assert_eq(counters.retained_pages, whole - 1);
+    cr_assert_eq(budget_arena_pages(), 2 * whole - 1);
+    cr_assert_eq(arena_release(SIZE_MAX, ALL_TIERS), whole);
+    cr_assert_eq(budget_arena_pages(), whole - 1);
     cr_assert_eq(*((char *)blocks[0] + 20), 1, "a neighbour on the same OS page is untouched");
     cr_assert_not(unit_kernel.is_crooked);
     assert_sound();
@@ -248,7 +248,7 @@ static void take_and_return_or_release(unsigned index, void *context) {
     unsigned class_id = class_of_tier[index % TIERS];
     for (unsigned round = 0; round < 300; round++) {
         if (index >= 4) {
-            arena_release(SIZE_MAX);
+            arena_release(SIZE_MAX, ALL_TIERS);
             continue;
         }
         unsigned want = class_table[class_id].blocks * 3, n = pool_take(class_id, want < 200 ? want : 200, mine, NULL);
@@ -263,7 +263,7 @@ Test(arena, release_races_with_take_and_return) {
     unit_run_threads(6, take_and_return_or_release, NULL);
     assert_sound();
     cr_assert_eq(counters.taken_bytes, 0);
-    arena_release(SIZE_MAX);
-    cr_assert_eq(counters.retained_pages, 0);
+    arena_release(SIZE_MAX, ALL_TIERS);
+    cr_assert_eq(budget_arena_pages(), 0);
     assert_sound();
 }

@@ -78,13 +78,13 @@ Test(large, freed_buffer_is_kept_and_used_again) {
     memset(p, 1, MIB);
     long before = unit_kernel.munmaps + unit_kernel.releases;
     large_free(p);
-    cr_assert_eq(counters.cached_pages, MIB / PAGE_BYTES);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], MIB / PAGE_BYTES);
     cr_assert_eq(pagemap_class((uintptr_t)p), CLASS_FREE);
     cr_assert_eq(allocate(MIB), p);
     cr_assert_not(zero, "it holds what the last user wrote");
-    cr_assert_eq(counters.cached_pages, 0);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 0);
     cr_assert_eq(unit_kernel.munmaps + unit_kernel.releases, before);
-    cr_assert(counters.fresh_pages == MIB / PAGE_BYTES && counters.reused_pages == MIB / PAGE_BYTES);
+    cr_assert(rings_sum(counters.fresh_pages) == MIB / PAGE_BYTES && rings_sum(counters.reused_pages) == MIB / PAGE_BYTES);
 }
 
 Test(large, kept_buffer_is_cut_and_grows_together_again) {
@@ -92,13 +92,13 @@ Test(large, kept_buffer_is_cut_and_grows_together_again) {
     large_free(p);
     cr_assert_neq(allocate(2 * MIB + 1), p, "too short");
     cr_assert_eq(allocate(MIB), p);
-    cr_assert_eq(counters.cached_pages, MIB / PAGE_BYTES);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], MIB / PAGE_BYTES);
     cr_assert_eq(large_usable_bytes(p), MIB);
     cr_assert_eq(allocate(MIB - KIB64), p + MIB);
-    cr_assert_eq(counters.cached_pages, 16);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 16);
     large_free(p);
     large_free(p + MIB);
-    cr_assert_eq(counters.cached_pages, 2 * MIB / PAGE_BYTES);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 2 * MIB / PAGE_BYTES);
     cr_assert_eq(allocate(2 * MIB), p);
     cr_assert_eq(counters.large_count, 2);
 }
@@ -116,9 +116,9 @@ Test(large, best_fit_is_taken) {
 Test(large, buffer_beyond_the_allowance_goes_back_at_once) {
     void *p = allocate(64 * MIB);
     large_free(p);
-    cr_assert_eq(counters.cached_pages, 0);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 0);
     cr_assert_eq(counters.large_mapped_bytes, 0);
-    cr_assert_eq(counters.released_pages, 64 * MIB / PAGE_BYTES);
+    cr_assert_eq(rings_sum(counters.released_pages), 64 * MIB / PAGE_BYTES);
     cr_assert_eq(pagemap_class((uintptr_t)p), CLASS_NONE);
     cr_assert_eq(counters.address_runs, 0);
 }
@@ -133,7 +133,7 @@ Test(large, oldest_is_released_first) {
     cr_assert_eq(pagemap_class((uintptr_t)p[2]), CLASS_NONE);
     cr_assert_eq(pagemap_class((uintptr_t)p[3]), CLASS_FREE);
     cr_assert_eq(large_release(SIZE_MAX), 96);
-    cr_assert_eq(counters.cached_pages, 0);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 0);
 }
 
 Test(large, full_cache_lets_buffers_go) {
@@ -142,7 +142,7 @@ Test(large, full_cache_lets_buffers_go) {
     allocate_apart(p, 100, 4 * KIB64);
     int64_t others = counters.large_mapped_bytes - 100 * 4 * KIB64;
     for (unsigned i = 0; i < 100; i++) large_free(p[i]);
-    cr_assert_eq(counters.cached_pages, 64 * 64);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 64 * 64);
     cr_assert_eq(counters.large_mapped_bytes, others + 64 * 4 * KIB64);
 }
 
@@ -152,7 +152,7 @@ static void expect_parked_and_reused(void) {
     char *p = allocate(64 * MIB);
     memset(p, 1, 64 * MIB);
     large_free(p);
-    cr_assert_eq(counters.cached_pages, 0);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 0);
     cr_assert_eq(counters.large_mapped_bytes, 64 * MIB);
     cr_assert_eq(pagemap_class((uintptr_t)p), CLASS_FREE);
     cr_assert_eq(allocate(64 * MIB), p);
@@ -283,7 +283,7 @@ Test(large, cache_races) {
     cr_assert(counters.large_count == 0 && counters.large_pages == 0 && counters.live_pages == 0);
     assert_sound();
     large_release(SIZE_MAX);
-    cr_assert(counters.cached_pages == 0 && counters.large_mapped_bytes == 0);
+    cr_assert(counters.retained_pages[RING_LARGE] == 0 && counters.large_mapped_bytes == 0);
 }
 
 static void map_and_unmap(unsigned index, void *context) {

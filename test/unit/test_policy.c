@@ -204,10 +204,10 @@ Test(policy, losing_loses_all) {
 /* ---- the machine ---- */
 
 Test(policy, sample_agrees_with_the_kernel) {
-    struct machine m;
+    struct policy_numbers m;
     struct sysinfo info;
     sysinfo(&info);
-    policy_sample(&m);
+    policy_snapshot(&m);
     int64_t total = (int64_t)info.totalram * info.mem_unit, min = total / 20 < 1536ll << 20 ? total / 20 : 1536ll << 20;
     cr_assert(m.limit_bytes > 0 && m.limit_bytes <= total);
     cr_assert(m.available_bytes > 0 && m.available_bytes <= m.limit_bytes);

@@ -1,0 +1,54 @@
+/* For what: lend.h. The state of a heap is OWNED, LENT, or TENDED while another thread is at work
+ * on it; `has_news` says that it was lent since it was last tended, and is what the index of lent
+ * heaps hints at. */
+#include "lend.h"
+
+#include "gate.h"
+#include "index.h"
+
+_Thread_local struct heap *heap_lent;
+static struct index lent_index;
+
+enum { OWNED, LENT, TENDED };
+
+void heap_lend(void) {
+    struct heap *heap = heap_current;
+    if (heap == &heap_none || heap == &heap_gone) return;
+    heap_current = &heap_none;
+    heap_lent = heap;
+    atomic_store(&heap->lending, LENT);
+    if (atomic_load(&heap->has_news)) return;
+    atomic_store(&heap->has_news, 1);
+    index_set(&lent_index, heap->id);
+}
+
+/* Whoever tends a heap is in the middle of some thousand instructions, or was preempted there. */
+void heap_end_loan(struct heap *heap) {
+    for (uint32_t lent = LENT; !atomic_compare_exchange_strong(&heap->lending, &lent, OWNED);
+         lent = LENT) {
+        if (lent == OWNED) return;
+        gate_pause();
+    }
+}
+
+void heap_take_back_slow(void) {
+    struct heap *heap = heap_lent;
+    heap_end_loan(heap);
+    heap_lent = NULL;
+    heap_current = heap;
+}
+
+void heap_flush_lent(void) {
+    for (uint32_t id = index_next(&lent_index, 0); id != INDEX_NONE;
+         id = index_next(&lent_index, id + 1)) {
+        struct heap *gate = gate_enter(), *heap = atomic_load(&heap_table[id]);
+        uint32_t lent = LENT;
+        atomic_store(&heap->has_news, 0);
+        index_settle(&lent_index, id, &heap->has_news);
+        if (atomic_compare_exchange_strong(&heap->lending, &lent, TENDED)) {
+            heap_empty(heap);
+            atomic_store(&heap->lending, LENT);
+        }
+        gate_leave(gate);
+    }
+}

@@ -1,0 +1,189 @@
+/* When memory goes back: every 100 ms from slow paths, and before a thread blocks. */
+#include "policy_state.h"
+
+#include "../core/lend.h"
+
+/* A page released and faulted back costs about 1 us, so 4 a millisecond are half a percent of a
+ * core. */
+enum { TOKENS_PER_MS = 4, TOKENS_MOST = 4096, TOKENS_FLUSH = 16 };
+
+/* ---- earned retention ---- */
+
+static struct earn_reading read_ring(unsigned ring, int64_t now_ms) {
+    return (struct earn_reading){
+        .now_ms = now_ms,
+        .released_pages = relaxed_load(&counters.released_pages[ring]),
+        .fresh_pages = relaxed_load(&counters.fresh_pages[ring]),
+        .reused_pages = relaxed_load(&counters.reused_pages[ring]),
+        .retained_pages = relaxed_load(&counters.retained_pages[ring]),
+    };
+}
+
+static void update_rings(int64_t now_ms,
+                         int64_t (*update)(struct earn_state *, const struct earn_reading *)) {
+    for (unsigned ring = 0; ring < RINGS; ring++) {
+        struct earn_reading reading = read_ring(ring, now_ms);
+        update(&policy_state.earn[ring], &reading);
+    }
+    policy_apply_earned();
+}
+
+/* More is retained than allowed: has what was released lately come back? */
+void housekeep_reconsider(void) {
+    if (!state_take()) return;
+    update_rings(policy_clock_ms(), earn_update);
+    state_leave();
+}
+
+static void lose_all(void) {
+    for (unsigned ring = 0; ring < RINGS; ring++) earn_lose(&policy_state.earn[ring]);
+}
+
+/* What housekeeping leaves: the soft target, but for what is earned and in use. */
+static int64_t target_pages(void) {
+    int64_t earned = rings_sum(limits.earned_pages), soft = allowance_pages(&limits.soft);
+    return earned > soft ? earned : soft;
+}
+
+/* ---- ticks ---- */
+
+/* What rings may keep that nobody used for a while. */
+static void look_at_rings(int64_t now_ms, int64_t keep[RINGS]) {
+    for (unsigned ring = 0; ring < RINGS; ring++)
+        keep[ring] = watermark_idle_keep(&policy_state.idle[ring],
+                                         relaxed_load(&counters.reused_pages[ring]),
+                                         relaxed_load(&counters.retained_pages[ring]),
+                                         relaxed_load(&policy_state.level), now_ms);
+}
+
+/* Once in 100 ms; false when it is too soon, or another thread is at it. */
+static bool tick(int64_t now_ms, int64_t keep[RINGS]) {
+    if (!state_take()) return false;
+    bool is_time = now_ms - policy_state.ticked_ms >= EARN_TICK_MS;
+    if (is_time) {
+        policy_state.ticked_ms = now_ms;
+        update_rings(now_ms, earn_tick);
+        policy_look(now_ms);
+        policy_apply_earned();
+        look_at_rings(now_ms, keep);
+    }
+    state_leave();
+    return is_time;
+}
+
+static void release_down(const int64_t keep[RINGS]) {
+    heap_flush_lent();
+    budget_release_to(target_pages(), RELEASE_LARGE_FIRST);
+    for (unsigned ring = 0; ring < RINGS; ring++) budget_release_ring(ring, keep[ring]);
+}
+
+/* Each thread looks after its own magazines; whoever comes first in an interval looks after the
+ * pages. */
+void housekeep(void) {
+    int64_t now = policy_clock_ms(), keep[RINGS];
+    if (now - heap_current->housekept_ms < EARN_TICK_MS) return;
+    heap_current->housekept_ms = now;
+    keeper_note_activity();
+    heap_flush(true);
+    if (tick(now, keep)) release_down(keep);
+}
+
+/* Until something retained becomes more idle, or the level may have changed. */
+static int64_t wait_ms(int64_t now_ms) {
+    int level = relaxed_load(&policy_state.level);
+    int64_t wait = watermark_housekeeping_ms(level);
+    for (unsigned ring = 0; ring < RINGS; ring++) {
+        if (!relaxed_load(&counters.retained_pages[ring])) continue;
+        int64_t until = watermark_idle_wait_ms(now_ms - policy_state.idle[ring].hit_ms, level);
+        if (until < wait) wait = until;
+    }
+    return wait;
+}
+
+int64_t housekeep_process(int64_t now_ms) {
+    int64_t keep[RINGS];
+    if (tick(now_ms, keep)) release_down(keep);
+    return wait_ms(now_ms);
+}
+
+/* ---- before sleeping ---- */
+
+/* In tokens: the pages that would go, and a share for the magazines, which are refilled a batch at
+ * a time. */
+static int64_t before_sleep_cost(void) {
+    int64_t excess = budget_retained_pages() - allowance_pages(&limits.soft);
+    return TOKENS_FLUSH + heap_current->capacity_pages / 16 + (excess > 0 ? excess : 0);
+}
+
+static void add_tokens(int64_t now_ms) {
+    int64_t passed = now_ms - policy_state.counted_ms;
+    policy_state.counted_ms = now_ms;
+    if (passed > TOKENS_MOST / TOKENS_PER_MS) passed = TOKENS_MOST / TOKENS_PER_MS;
+    policy_state.tokens += passed * TOKENS_PER_MS;
+    if (policy_state.tokens > TOKENS_MOST) policy_state.tokens = TOKENS_MOST;
+}
+
+static bool is_time_to_release(int64_t now_ms) {
+    return now_ms - relaxed_load(&policy_state.slept_ms) >= EARN_TICK_MS;
+}
+
+/* Whether this thread may give back now, paid with tokens where 100 ms have not passed; the state
+ * is held. */
+static bool may_release(int64_t now_ms, bool may_hurry) {
+    add_tokens(now_ms);
+    int64_t cost = before_sleep_cost();
+    if (!is_time_to_release(now_ms)) {
+        if (!may_hurry || policy_state.tokens < cost) return false;
+        policy_state.tokens -= cost;
+    }
+    relaxed_store(&policy_state.slept_ms, now_ms);
+    return true;
+}
+
+/* All heaps are asked, which happens at most every 100 ms or when tokens pay; a count kept at each
+ * blocking call would cost every wake-up two atomic operations on one cache line. */
+static bool is_last_awake(void) {
+    if (is_single_threaded()) return true;
+    for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
+        struct heap *heap = atomic_load(&heap_table[id]);
+        if (heap && heap != heap_current && !atomic_load(&heap->closed) &&
+            !relaxed_load(&heap->is_asleep))
+            return false;
+    }
+    return true;
+}
+
+enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
+    if (!policy_has_sleep_work()) return SLEEP_NOTHING_TO_DO;
+    int64_t now = policy_clock_ms();
+    if (!may_hurry && !is_time_to_release(now)) return SLEEP_LATER;
+    if (!state_take()) return SLEEP_NOTHING_TO_DO;
+    bool may = may_release(now, may_hurry), is_last = may && is_last_awake();
+    *wait = (int)(EARN_TICK_MS - (now - relaxed_load(&policy_state.slept_ms)));
+    if (is_last) {
+        lose_all();
+        policy_apply_earned();
+    }
+    state_leave();
+    if (!may) return SLEEP_LATER;
+    relaxed_store(&heap_current->is_dirty, false);
+    heap_flush(false);
+    if (is_last) heap_flush_lent();
+    budget_release_to(target_pages(), RELEASE_LARGE_FIRST);
+    return SLEEP_DONE;
+}
+
+/* ---- the program's own mappings ---- */
+
+enum { LARGE_MAPPING_BYTES = 1 << 20 };
+
+void policy_before_mapping(size_t bytes) {
+    if (bytes < LARGE_MAPPING_BYTES || !budget_retained_pages() || !state_take()) return;
+    policy_look(policy_clock_ms());
+    const struct machine *machine = &policy_state.machine;
+    int64_t room = machine->sample.available_bytes.value - machine->marks.min_free_bytes;
+    bool is_short = relaxed_load(&policy_state.level) > LEVEL_LOW ||
+                    (machine->sample.available_bytes.is_known && (int64_t)bytes > room);
+    state_leave();
+    if (is_short) core_trim(0);
+}
