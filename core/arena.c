@@ -9,20 +9,17 @@
 
 _Atomic(struct group *) group_table[MAX_GROUPS];
 _Atomic(uint32_t) group_count;
-struct index partial_index[CLASSES];
+struct index partial_index[CLASSES], retained_index;
 
-static struct index ready_index[TIERS], fresh_index[TIERS], unmapped_index[TIERS], retained_index;
+static struct index ready_index[TIERS], fresh_index[TIERS], unmapped_index[TIERS];
 enum { REFUSALS_A_RECOUNT = 4096 };
 static _Atomic(uintptr_t) map_hint; /* where the next arenas would continue the last ones */
 
-static struct path path_ready(struct group *g, unsigned slot) {
+static ALWAYS_INLINE struct path path_ready(struct group *g, unsigned slot) {
     return (struct path){&g->arena[slot].ready, &g->ready, &ready_index[g->tier], g->id, slot};
 }
-static struct path path_fresh(struct group *g, unsigned slot) {
+static ALWAYS_INLINE struct path path_fresh(struct group *g, unsigned slot) {
     return (struct path){&g->arena[slot].fresh, &g->fresh, &fresh_index[g->tier], g->id, slot};
-}
-struct path arena_path_retained(struct group *g, unsigned slot) {
-    return (struct path){&g->arena[slot].retained, &g->retained, &retained_index, g->id, slot};
 }
 
 /* ---- runs of addresses: each is a VMA, of which a process may have 65,530 ---- */
@@ -155,8 +152,8 @@ static bool arena_map(unsigned tier) {
 /* ---- pools out and in ---- */
 
 /* The lowest pool with a bit in the words that `path_of` names; its bit is cleared. */
-static struct pool *claim_lowest(struct index *index,
-                                 struct path (*path_of)(struct group *, unsigned)) {
+static ALWAYS_INLINE struct pool *claim_lowest(struct index *index,
+                                               struct path (*path_of)(struct group *, unsigned)) {
     for (uint32_t id = index_next(index, 0); id != INDEX_NONE; id = index_next(index, id + 1)) {
         struct group *g = atomic_load(&group_table[id]);
         struct path p = path_of(g, 0);

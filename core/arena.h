@@ -17,7 +17,7 @@ _Static_assert(sizeof(struct group) <= GROUP_ALIGNMENT, "a group fits its alignm
 
 extern HIDDEN _Atomic(struct group *) group_table[MAX_GROUPS];
 extern HIDDEN _Atomic(uint32_t) group_count;
-extern HIDDEN struct index partial_index[CLASSES];
+extern HIDDEN struct index partial_index[CLASSES], retained_index;
 
 /* A bit's way up: the word in an arena, the same word's sum in the group, the index over groups. */
 struct path {
@@ -71,7 +71,9 @@ static inline struct path arena_path_partial(struct group *g, unsigned slot, uns
     return (struct path){&g->arena[slot].partial[i], &g->partial[i], &partial_index[class_id],
                          g->id, slot};
 }
-HIDDEN struct path arena_path_retained(struct group *g, unsigned slot);
+static inline struct path arena_path_retained(struct group *g, unsigned slot) {
+    return (struct path){&g->arena[slot].retained, &g->retained, &retained_index, g->id, slot};
+}
 
 /* A pool of the tier, whole and owned by the caller (state FREE, bit in neither word), or NULL when
  * the kernel gives no memory. */

@@ -21,11 +21,13 @@ void (*budget_over_hook)(void);
 /* After a pass that found nothing to release (pages of leased pools, or locked in memory): do not
  * look again before this many more pages are retained. */
 static _Atomic(int64_t) fruitless_above;
-enum { RETRY_PAGES = 64 };
+enum { RETRY_PAGES = 64, MOST_MORE_PAGES = 256 };
 
 static size_t release_large(size_t want) {
     return relaxed_load(&counters.retained_pages[RING_LARGE]) ? large_release(want) : 0;
 }
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* What a ring retains above `pages`. */
 static size_t release_ring(unsigned ring, int64_t pages, size_t most) {
@@ -67,13 +69,17 @@ size_t budget_release_ring(unsigned ring, int64_t pages) {
     return released;
 }
 
-int64_t budget_allowed_pages(void) {
-    int64_t allowed = allowance_pages(&limits.retained), earned = rings_sum(limits.earned_pages);
+/* `allowed`, and what is earned on top of that. */
+static int64_t with_earned(int64_t allowed) {
+    int64_t earned = rings_sum(limits.earned_pages);
     int64_t high = relaxed_load(&counters.live_high), before = relaxed_load(&limits.high_before);
-    int64_t room = (high > before ? high : before) - relaxed_load(&counters.live_pages);
-    if (earned > room) earned = room;
-    return earned > allowed ? earned : allowed;
+    int64_t room = (high > before ? high : before) - budget_occupied_pages();
+    if (!earned || room <= allowed) return allowed;
+    return earned < room - allowed ? allowed + earned : room;
 }
+
+int64_t budget_allowed_pages(void) { return with_earned(allowance_pages(&limits.retained)); }
+int64_t budget_target_pages(void) { return with_earned(allowance_pages(&limits.soft)); }
 
 void budget_enforce_slow(enum release_order order) {
     int64_t allowed = budget_allowed_pages(), retained = budget_retained_pages();
@@ -83,7 +89,9 @@ void budget_enforce_slow(enum release_order order) {
         allowed = budget_allowed_pages();
         if (retained <= allowed) return;
     }
-    /* An eighth more than asked, so that the next free page does not come here again. */
-    int64_t floor = budget_release_to(allowed - allowed / 8, order) ? 0 : retained + RETRY_PAGES;
+    /* Somewhat more than asked, so that the next free page does not come here again. But not for a
+     * large buffer: what a loop cycles through would lack it in the next round. */
+    int64_t more = order == RELEASE_LARGE_FIRST ? smaller(allowed / 8, MOST_MORE_PAGES) : 0;
+    int64_t floor = budget_release_to(allowed - more, order) ? 0 : retained + RETRY_PAGES;
     relaxed_store(&fruitless_above, floor);
 }

@@ -34,10 +34,11 @@ extern HIDDEN struct limits limits;
 struct counters {
     _Atomic(int64_t) live_pages; /* in arenas and large buffers */
     _Atomic(int64_t) retained_pages[RINGS];
-    _Atomic(int64_t) taken_bytes;    /* in blocks that are not free in their pools */
-    _Atomic(int64_t) capacity_bytes; /* in blocks that all magazines have room for */
-    _Atomic(int64_t) heaps_open;     /* threads that have magazines */
-    _Atomic(int64_t) large_pages;    /* of live_pages: in large buffers */
+    _Atomic(int64_t) taken_bytes;       /* in blocks that are not free in their pools */
+    _Atomic(int64_t) capacity_bytes;    /* in blocks that all magazines have room for */
+    _Atomic(int64_t) heaps_open;        /* threads that have magazines */
+    _Atomic(int64_t) large_pages;       /* of live_pages: in large buffers */
+    _Atomic(int64_t) large_spare_pages; /* behind them, mapped and not asked for */
     _Atomic(int64_t) large_count;
     _Atomic(int64_t) large_mapped_bytes; /* live, cached or parked */
     _Atomic(int64_t) arenas;
@@ -45,7 +46,7 @@ struct counters {
     _Atomic(int64_t) arenas_mapped;   /* ever */
     _Atomic(int64_t) arenas_unmapped; /* ever */
     _Atomic(int64_t) address_runs;    /* maximal runs of addresses that arenas and buffers occupy */
-    _Atomic(int64_t) live_high;       /* the most live pages since policy last lowered it */
+    _Atomic(int64_t) live_high;       /* the most pages occupied since policy last lowered it */
     _Atomic(int64_t) fresh_pages[RINGS];    /* ever made live without being resident */
     _Atomic(int64_t) reused_pages[RINGS];   /* ever made live out of what was retained */
     _Atomic(int64_t) released_pages[RINGS]; /* ever, with madvise or munmap */
@@ -60,10 +61,17 @@ static inline int64_t allowance_pages(const struct allowance *a) {
            (relaxed_load(&counters.live_pages) >> 8) * (int64_t)relaxed_load(&a->share256);
 }
 
+/* Live pages, and what lies behind large buffers: it may be resident after another use, and is
+ * retained with the buffer. */
+static inline int64_t budget_occupied_pages(void) {
+    return relaxed_load(&counters.live_pages) + relaxed_load(&counters.large_spare_pages);
+}
+
 /* Pages became live: `fresh` that were not resident, `reused` out of what was retained. */
 static inline void budget_count_live(unsigned ring, int64_t fresh, int64_t reused) {
-    int64_t live = count_add(&counters.live_pages, fresh + reused);
-    if (live > relaxed_load(&counters.live_high)) relaxed_store(&counters.live_high, live);
+    count_add(&counters.live_pages, fresh + reused);
+    int64_t occupied = budget_occupied_pages();
+    if (occupied > relaxed_load(&counters.live_high)) relaxed_store(&counters.live_high, occupied);
     if (fresh) count_add(&counters.fresh_pages[ring], fresh);
     if (reused) count_add(&counters.reused_pages[ring], reused);
 }
@@ -117,6 +125,9 @@ HIDDEN size_t budget_release_ring(unsigned ring, int64_t pages);
 
 /* What may be retained now, earned retention included. */
 HIDDEN int64_t budget_allowed_pages(void);
+
+/* What housekeeping leaves, earned retention included. */
+HIDDEN int64_t budget_target_pages(void);
 
 /* Called when more is retained than allowed, before anything is released: policy may change the
  * limits. May be NULL. */

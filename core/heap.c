@@ -287,15 +287,6 @@ static void *take_one(unsigned class_id, bool *zero) {
     return block;
 }
 
-/* What came in ascending order goes out in ascending order. */
-static void reverse(void **slots, unsigned n) {
-    for (unsigned i = 0; i < n / 2; i++) {
-        void *swap = slots[i];
-        slots[i] = slots[n - 1 - i];
-        slots[n - 1 - i] = swap;
-    }
-}
-
 static void *refill(unsigned class_id, bool *zero) {
     struct heap *heap = heap_of_thread();
     if (!heap || zero || !class_table[class_id].magazine_blocks) return take_one(class_id, zero);
@@ -305,10 +296,13 @@ static void *refill(unsigned class_id, bool *zero) {
     if (m->top > d->base) return *--m->top; /* the hook freed */
     magazine_grow(heap, class_id);
     d->is_active = true;
-    unsigned want = (d->capacity + 1u) / 2, got = pool_take(class_id, want, d->base, NULL);
+    void *ascending[MAGAZINE_BLOCKS];
+    unsigned want = (d->capacity + 1u) / 2, got = pool_take(class_id, want, ascending, NULL);
     if (!got) return NULL;
-    reverse(d->base, got);
-    for (unsigned i = 0; i < got; i++) block_mark(d->base[i], m); /* which fetches the line, too */
+    for (unsigned i = 0; i < got; i++) { /* what came in ascending order goes out in it */
+        block_mark(ascending[i], m);     /* which fetches the line, too */
+        d->base[got - 1 - i] = ascending[i];
+    }
     set_top(m, d->base + got - 1);
     return d->base[got - 1];
 }

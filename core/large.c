@@ -14,7 +14,12 @@
 #include "pagemap.h"
 #include "report.h"
 
-enum { CACHE_ENTRIES = 64, ENTRY_BASE_BITS = 31, PARKED_STACKS = 35 * 8 };
+enum {
+    CACHE_ENTRIES = 128,
+    ENTRY_BASE_BITS = 31,
+    PARKED_STACKS = 35 * 8,
+    LEAST_KEPT_BYTES = 1 << 20
+};
 
 /* base / 64 KiB in the low 31 bits, size / 64 KiB above. 0 = nothing. */
 static word cache_entry[CACHE_ENTRIES];
@@ -35,14 +40,13 @@ static uintptr_t entry_base(uint64_t e) {
 }
 static size_t entry_bytes(uint64_t e) { return (size_t)(e >> ENTRY_BASE_BITS) << OWNER_SHIFT; }
 
-static bool cache_store(uint64_t e) {
+static bool cache_store(uint64_t e, uint64_t stamp) {
     for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
         uint64_t none = 0;
         if (relaxed_load(&cache_entry[i]) ||
             !atomic_compare_exchange_strong(&cache_entry[i], &none, e))
             continue;
-        relaxed_store(&cache_stamp[i],
-                      atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed));
+        relaxed_store(&cache_stamp[i], stamp);
         return true;
     }
     return false;
@@ -75,7 +79,11 @@ static uint64_t cache_take_neighbour(uintptr_t base, size_t bytes) {
     return 0;
 }
 
-static uint64_t cache_take_oldest(void) {
+static uint64_t cache_now(void) {
+    return atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed);
+}
+
+static uint64_t cache_take_oldest(uint64_t *stamp_of) {
     for (;;) {
         uint64_t best = 0, stamp = 0;
         uint32_t at = 0;
@@ -86,6 +94,7 @@ static uint64_t cache_take_oldest(void) {
             stamp = age;
             at = i;
         }
+        *stamp_of = stamp;
         if (!best || atomic_compare_exchange_strong(&cache_entry[at], &best, 0)) return best;
     }
 }
@@ -181,27 +190,31 @@ static void unmap_buffer(uintptr_t base, size_t bytes) {
     parked_put(base, bytes);
 }
 
+static size_t owner_bytes(uintptr_t owner) { return owner & ~(uintptr_t)(OWNER_BYTES - 1); }
+static int64_t owner_spare_pages(uintptr_t owner) { return (int64_t)(owner & (OWNER_BYTES - 1)); }
+static int64_t owner_live_pages(uintptr_t owner) {
+    return (int64_t)(owner_bytes(owner) >> PAGE_SHIFT) - owner_spare_pages(owner);
+}
+
 static void count_open(int64_t fresh, int64_t reused) {
     count_add(&counters.large_count, 1);
     count_add(&counters.large_pages, fresh + reused);
     budget_count_live(RING_LARGE, fresh, reused);
 }
 
-static void count_closed(int64_t pages) {
+static void count_closed(uintptr_t owner) {
+    int64_t pages = owner_live_pages(owner);
     count_add(&counters.large_count, -1);
+    count_add(&counters.large_spare_pages, -owner_spare_pages(owner));
     count_add(&counters.large_pages, -pages);
     count_add(&counters.live_pages, -pages);
-}
-
-static size_t owner_bytes(uintptr_t owner) { return owner & ~(uintptr_t)(OWNER_BYTES - 1); }
-static int64_t owner_live_pages(uintptr_t owner) {
-    return (int64_t)(owner_bytes(owner) >> PAGE_SHIFT) - (int64_t)(owner & (OWNER_BYTES - 1));
 }
 
 static int64_t set_owner(uintptr_t base, size_t bytes, size_t asked) {
     size_t spare = (bytes - round_up(asked, PAGE_BYTES)) >> PAGE_SHIFT;
     uintptr_t owner = bytes | (spare < OWNER_BYTES ? spare : OWNER_BYTES - 1);
     atomic_store(pagemap_owner(base), owner);
+    count_add(&counters.large_spare_pages, owner_spare_pages(owner));
     return owner_live_pages(owner);
 }
 
@@ -218,27 +231,47 @@ static void unmap_counted(uintptr_t base, size_t bytes) {
     unmap_buffer(base, bytes);
 }
 
-/* Keeps a range for reuse, joined with cached ranges beside it: what was cut when it was reused
- * grows together again. */
-static void cache_put(uintptr_t base, size_t bytes) {
-    count_add(&counters.retained_pages[RING_LARGE], (int64_t)(bytes >> PAGE_SHIFT));
-    for (uint64_t e; (e = cache_take_neighbour(base, bytes)); bytes += entry_bytes(e))
-        if (entry_base(e) < base) base = entry_base(e);
+static void count_cached(int64_t bytes) {
+    count_add(&counters.retained_pages[RING_LARGE], bytes >> PAGE_SHIFT);
+}
+
+/* A range that is counted as cached goes into the cache, or back to the kernel where that is full.
+ */
+static void cache_keep(uintptr_t base, size_t bytes) {
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
-    relaxed_store(&heap_current->is_dirty, true);
-    if (cache_store(entry_make(base, bytes))) return;
-    count_add(&counters.retained_pages[RING_LARGE], -(int64_t)(bytes >> PAGE_SHIFT));
+    if (cache_store(entry_make(base, bytes), cache_now())) return;
+    count_cached(-(int64_t)bytes);
     unmap_counted(base, bytes);
 }
 
-/* A range of `bytes` out of the cache, the rest of its entry put back; 0 = none fits. */
+/* Joins cached ranges that lie side by side; true if there were any. */
+static bool cache_join(void) {
+    bool has_joined = false;
+    for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
+        uint64_t e = relaxed_load(&cache_entry[i]);
+        if (!e || !atomic_compare_exchange_strong(&cache_entry[i], &e, 0)) continue;
+        uintptr_t base = entry_base(e);
+        size_t bytes = entry_bytes(e);
+        for (uint64_t n; (n = cache_take_neighbour(base, bytes)); bytes += entry_bytes(n)) {
+            if (entry_base(n) < base) base = entry_base(n);
+            has_joined = true;
+        }
+        cache_keep(base, bytes);
+    }
+    return has_joined;
+}
+
+/* A range of `bytes` out of the cache, the rest of its entry put back; 0 = none fits. Ranges stay
+ * as they were freed as long as that serves, so that a loop that frees and takes the same sizes
+ * finds them; they are joined when nothing fits. */
 static uintptr_t cache_take(size_t bytes, size_t alignment) {
-    uint64_t e = relaxed_load(&counters.retained_pages[RING_LARGE])
-                     ? cache_take_fitting(bytes, alignment)
-                     : 0;
+    if (relaxed_load(&counters.retained_pages[RING_LARGE]) < (int64_t)(bytes >> PAGE_SHIFT))
+        return 0;
+    uint64_t e = cache_take_fitting(bytes, alignment);
+    if (!e && cache_join()) e = cache_take_fitting(bytes, alignment);
     if (!e) return 0;
-    count_add(&counters.retained_pages[RING_LARGE], -(int64_t)(entry_bytes(e) >> PAGE_SHIFT));
-    if (entry_bytes(e) > bytes) cache_put(entry_base(e) + bytes, entry_bytes(e) - bytes);
+    count_cached(-(int64_t)bytes);
+    if (entry_bytes(e) > bytes) cache_keep(entry_base(e) + bytes, entry_bytes(e) - bytes);
     return entry_base(e);
 }
 
@@ -263,14 +296,16 @@ void large_free(void *p) {
         report_misuse("free of an interior pointer", p);
     uintptr_t owner = atomic_exchange(pagemap_owner(base), 0);
     if (!owner) report_misuse("double free", p);
-    count_closed(owner_live_pages(owner));
+    count_closed(owner);
     size_t bytes = owner_bytes(owner);
     int64_t pages = (int64_t)(bytes >> PAGE_SHIFT);
     if (budget_retained_pages() + pages > budget_allowed_pages() && budget_over_hook)
         budget_over_hook();
-    if (pages <= budget_allowed_pages())
-        cache_put(base, bytes);
-    else
+    if (pages <= budget_allowed_pages()) {
+        count_cached((int64_t)bytes);
+        cache_keep(base, bytes);
+        relaxed_store(&heap_current->is_dirty, true);
+    } else
         unmap_counted(base, bytes);
     budget_enforce(RELEASE_PAGES_FIRST); /* also because the allowance fell with the live pages */
 }
@@ -324,7 +359,10 @@ void *large_resize(void *p, size_t bytes) {
      * calls. */
     size_t roomy = bytes > old_bytes ? round_up(bytes + bytes / 8, OWNER_BYTES) : new_bytes;
     if (bytes > PTRDIFF_MAX - OWNER_BYTES) return NULL;
-    if (bytes <= old_bytes && old_bytes - new_bytes <= old_bytes / 8) new_bytes = roomy = old_bytes;
+    if (bytes <= old_bytes && old_bytes - new_bytes <= old_bytes / 8) {
+        if (round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT <= (size_t)owner_live_pages(owner)) return p;
+        new_bytes = roomy = old_bytes;
+    }
 
     uintptr_t to = base;
     if (resize_in_place(base, old_bytes, roomy))
@@ -337,6 +375,7 @@ void *large_resize(void *p, size_t bytes) {
             return NULL;
     }
     int64_t old_pages = owner_live_pages(owner), pages;
+    count_add(&counters.large_spare_pages, -owner_spare_pages(owner));
     if (to != base) /* the old owner word is read by nobody: its page is not ours any more */
         pages = open_buffer(to, new_bytes, bytes);
     else {
@@ -360,15 +399,23 @@ void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *contex
     }
 }
 
+/* Of a range much larger than what is asked for only the end goes: joined ranges may be all that a
+ * program cycles through. */
 size_t large_release(size_t pages) {
     size_t done = 0;
     while (done < pages) {
-        uint64_t e = cache_take_oldest();
+        uint64_t stamp, e = cache_take_oldest(&stamp);
         if (!e) break;
-        size_t n = entry_bytes(e) >> PAGE_SHIFT;
-        count_add(&counters.retained_pages[RING_LARGE], -(int64_t)n);
-        unmap_counted(entry_base(e), entry_bytes(e));
-        done += n;
+        uintptr_t base = entry_base(e);
+        size_t bytes = entry_bytes(e), want = round_up((pages - done) << PAGE_SHIFT, OWNER_BYTES);
+        if (bytes >= 2 * want && bytes - want >= LEAST_KEPT_BYTES &&
+            cache_store(entry_make(base, bytes - want), stamp)) {
+            base += bytes - want;
+            bytes = want;
+        }
+        count_cached(-(int64_t)bytes);
+        unmap_counted(base, bytes);
+        done += bytes >> PAGE_SHIFT;
     }
     return done;
 }

@@ -109,6 +109,12 @@ HIDDEN bool pagemap_reserve(uintptr_t base, size_t bytes);
 /* Sets the bytes of a range whose leaves exist. */
 HIDDEN void pagemap_fill(uintptr_t base, size_t bytes, unsigned class_id);
 
+/* Sets the byte of one page. */
+static inline void pagemap_set_page(uintptr_t base, unsigned class_id) {
+    struct pagemap_leaf *leaf = pagemap_leaf(base);
+    relaxed_store(&leaf->page[base >> PAGE_SHIFT & (LEAF_PAGES - 1)], (uint8_t)class_id);
+}
+
 /* Bytes of leaves mapped. */
 HIDDEN size_t pagemap_leaf_bytes(void);
 

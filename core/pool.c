@@ -1,7 +1,8 @@
 /* Pools: the protocol by which threads share them without locks and without owners.
  *
  *   pool_take     partial hint -> LISTED -> LEASED by compare-and-swap, take bits, unlease.
- *   pool_claim    no partial pool: a free one, owned through its arena bit, becomes LEASED.
+ *   pool_begin    no partial pool: a free one, owned through its arena bit, becomes LEASED, or what
+ * a lease would leave at once.
  *   pool_return   set bits; then whatever is read may be stale, and leads only to steps that check
  * again: FULL -> LISTED (who wins sets the hint), LISTED and something to settle -> LEASED.
  *   pool_unlease  ends a lease: settles pages that became free, retires a pool that is all free,
@@ -21,8 +22,8 @@
 #include "report.h"
 
 /* How many pools a refill visits: enough to fill a magazine where pools are nearly full, few enough
- * that one malloc stays short. */
-enum { POOLS_VISITED = 8 };
+ * that one malloc stays short; and how many pages it begins where no pool has a block. */
+enum { POOLS_VISITED = 8, PAGES_BEGUN = 4 };
 
 /* ---- bitmaps ---- */
 
@@ -89,7 +90,8 @@ static void hint_partial(struct pool *pool, unsigned class_id) {
 
 static void unhint_partial(struct pool *pool, unsigned class_id) {
     struct path partial = partial_path(pool, class_id);
-    path_remove(&partial, 1ull << pool_first_page(pool));
+    uint64_t bit = 1ull << pool_first_page(pool);
+    if (atomic_load(partial.bits) & bit) path_remove(&partial, bit);
 }
 
 /* Pages of the pool that are live though no block in them is taken. */
@@ -109,12 +111,20 @@ static void retain_pages(struct pool *pool, uint64_t pages) {
     count_add(&counters.retained_pages[pool_group(pool)->tier], n);
 }
 
+/* The page map's bytes of the pool. */
+static void mark_pool(struct pool *pool, const struct class_info *info, unsigned class_id) {
+    if (info->tier)
+        pagemap_fill(pool_base(pool), tier_pool_pages(info->tier) * (size_t)PAGE_BYTES, class_id);
+    else
+        pagemap_set_page(pool_base(pool), class_id);
+}
+
 /* Under the lease, all blocks free: nobody else can come to hold one, so the pool goes back whole.
  */
 static void pool_retire(struct pool *pool, const struct class_info *info, unsigned class_id) {
     unhint_partial(pool, class_id);
     retain_pages(pool, pool->live);
-    pagemap_fill(pool_base(pool), tier_pool_pages(info->tier) * (size_t)PAGE_BYTES, CLASS_FREE);
+    mark_pool(pool, info, CLASS_FREE);
     for (unsigned w = 0; w < info->words; w++) relaxed_store(&pool->free[w], 0);
     state_store(&pool->state, POOL_FREE);
     arena_return_pool(pool);
@@ -241,40 +251,71 @@ static unsigned take_partial(unsigned class_id, unsigned want, void **out, bool 
     return got;
 }
 
-/* Begins a free pool. Its pages become live when blocks in them are taken; in the small tier at
- * once. */
-static struct pool *pool_claim(unsigned class_id, const struct class_info *info) {
-    struct pool *pool = arena_claim_pool(info->tier);
-    if (!pool) return NULL;
+/* Begins a free pool of several pages; they become live when blocks in them are taken. */
+static unsigned begin_slab(struct pool *pool, unsigned class_id, unsigned want, void **out,
+                           bool *zero) {
+    const struct class_info *info = &class_table[class_id];
+    relaxed_store(&pool->free[0], class_word_mask(info, 0));
+    pool->live = 0;
+    mark_pool(pool, info, class_id);
+    state_store(&pool->state, POOL_LEASED);
+    unsigned got = take_leased(pool, info, want, out, zero);
+    pool_unlease(pool);
+    return got;
+}
+
+static void page_becomes_live(struct pool *pool) {
+    struct path retained = arena_path_retained(pool_group(pool), pool_slot(pool));
+    uint64_t page = 1ull << pool_first_page(pool);
+    bool is_resident = atomic_load(retained.bits) & page;
+    if (is_resident) {
+        path_remove(&retained, page);
+        count_add(&counters.retained_pages[0], -1);
+    }
+    pool->live = 1;
+    budget_count_live(0, !is_resident, is_resident);
+}
+
+/* Begins a free pool of one page: its first blocks are taken. Where that is all of them it need not
+ * be LEASED, since nobody can return a block before one was handed out. */
+static unsigned begin_page(struct pool *pool, unsigned class_id, unsigned want, void **out,
+                           bool *zero) {
+    const struct class_info *info = &class_table[class_id];
+    uintptr_t base = pool_base(pool);
+    unsigned got = want < info->blocks ? want : info->blocks;
+    for (unsigned i = 0; i < got; i++) out[i] = (void *)(base + i * (uintptr_t)info->block_bytes);
+    for (unsigned w = 0; w < info->words; w++) {
+        uint64_t taken = got <= w * 64 ? 0 : bit_run(0, got - w * 64);
+        relaxed_store(&pool->free[w], class_word_mask(info, w) & ~taken);
+    }
+    if (zero) *zero = false;
+    page_becomes_live(pool);
+    pagemap_set_page(base, class_id);
+    if (got < info->blocks) {
+        state_store(&pool->state, POOL_LEASED); /* before the hint: see drop_stale_hint */
+        hint_partial(pool, class_id);
+    }
+    state_store(&pool->state, got < info->blocks ? POOL_LISTED : POOL_FULL);
+    return got;
+}
+
+/* Blocks of a pool that was free; 0 = the kernel has no more memory. */
+static unsigned pool_begin(unsigned class_id, unsigned want, void **out, bool *zero) {
+    struct pool *pool = arena_claim_pool(class_table[class_id].tier);
+    if (!pool) return 0;
     heap_note_lease(pool);
     relaxed_store(&pool->class_id, (uint8_t)class_id);
-    for (unsigned w = 0; w < info->words; w++)
-        relaxed_store(&pool->free[w], class_word_mask(info, w));
-    pool->live = 0;
-    if (info->tier == 0) {
-        struct path retained = arena_path_retained(pool_group(pool), pool_slot(pool));
-        uint64_t page = 1ull << pool_first_page(pool);
-        bool is_resident = atomic_load(retained.bits) & page;
-        if (is_resident) {
-            path_remove(&retained, page);
-            count_add(&counters.retained_pages[0], -1);
-        }
-        pool->live = 1;
-        budget_count_live(0, !is_resident, is_resident);
-    }
-    pagemap_fill(pool_base(pool), tier_pool_pages(info->tier) * (size_t)PAGE_BYTES, class_id);
-    state_store(&pool->state, POOL_LEASED);
-    return pool;
+    return class_table[class_id].tier ? begin_slab(pool, class_id, want, out, zero)
+                                      : begin_page(pool, class_id, want, out, zero);
 }
 
 unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *zero) {
     const struct class_info *info = &class_table[class_id];
-    unsigned got = take_partial(class_id, want, out, zero);
-    if (!got) {
-        struct pool *pool = pool_claim(class_id, info);
-        if (!pool) return 0;
-        got = take_leased(pool, info, want, out, zero);
-        pool_unlease(pool);
+    unsigned got = take_partial(class_id, want, out, zero), pages = got ? PAGES_BEGUN : 0;
+    for (; pages < PAGES_BEGUN && got < want; pages += tier_pool_pages(info->tier)) {
+        unsigned more = pool_begin(class_id, want - got, out + got, zero);
+        if (!more) break;
+        got += more;
     }
     count_add(&counters.taken_bytes, (int64_t)got * info->block_bytes);
     return got;
@@ -286,9 +327,17 @@ unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *zero) {
  * holds the lease. Owns nothing: every step checks again. */
 static void pool_tend(struct pool *pool, const struct class_info *info, uint64_t pages) {
     uint32_t state = atomic_load(&pool->state);
-    if (state == POOL_FULL && state_change(&pool->state, POOL_FULL, POOL_LISTED)) {
-        hint_partial(pool, relaxed_load(&pool->class_id));
-        state = POOL_LISTED;
+    if (state == POOL_FULL) {
+        if (!info->tier && is_all_free(pool, info)) { /* at once: it need not be listed */
+            heap_note_lease(pool);
+            if (state_change(&pool->state, POOL_FULL, POOL_LEASED)) {
+                pool_unlease(pool);
+                return;
+            }
+        } else if (state_change(&pool->state, POOL_FULL, POOL_LISTED)) {
+            hint_partial(pool, relaxed_load(&pool->class_id));
+        }
+        state = atomic_load(&pool->state);
     }
     if (state != POOL_LISTED && atomic_load(&pool->state) != POOL_LISTED) return;
     if (info->tier) {
@@ -314,40 +363,42 @@ enum { RETURN_BATCH = 32 };
 
 struct place {
     struct pool *pool;
+    uint64_t bits;
     unsigned word;
-    uint64_t bit;
 };
 
-static void find_places(unsigned class_id, void *const *blocks, unsigned n, struct place *places) {
+static unsigned find_places(unsigned class_id, void *const *blocks, unsigned n,
+                            struct place *places) {
     const struct class_info *info = &class_table[class_id];
-    uint64_t offset_mask = pagemap.offset[class_id].mask;
+    const uint64_t offset_mask = pagemap.offset[class_id].mask;
+    uintptr_t base = 0; /* of the pool of the block before, and of that pool's last place */
+    struct place *last = places - 1;
     for (unsigned i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)blocks[i];
-        if (UNLIKELY(pagemap_class(address) != class_id))
-            report_misuse("double free", blocks[i]); /* its pool is gone */
         unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
-        places[i] =
-            (struct place){pool_of_address(address, info->tier), block / 64, 1ull << block % 64};
-        __builtin_prefetch(places[i].pool, 1);
+        uint64_t bit = 1ull << block % 64;
+        if ((address & ~offset_mask) == base && block / 64 == last->word && !(last->bits & bit)) {
+            last->bits |= bit;
+        } else {
+            if (UNLIKELY(pagemap_class(address) != class_id))
+                report_misuse("double free", blocks[i]); /* its pool is gone */
+            base = address & ~offset_mask;
+            *++last = (struct place){pool_of_address(address, info->tier), bit, block / 64};
+            __builtin_prefetch(last->pool, 1);
+        }
         ((void **)address)[1] = blocks[i]; /* the second mark: it is in its pool (core.h) */
     }
+    return (unsigned)(last + 1 - places);
 }
 
 void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
-    const struct class_info *info = &class_table[class_id];
     struct place places[RETURN_BATCH];
-    count_add(&counters.taken_bytes, -(int64_t)n * info->block_bytes);
+    count_add(&counters.taken_bytes, -(int64_t)n * class_table[class_id].block_bytes);
     for (unsigned done = 0; done < n;) {
         unsigned batch = n - done < RETURN_BATCH ? n - done : RETURN_BATCH;
-        find_places(class_id, blocks + done, batch, places);
-        for (unsigned i = 0; i < batch;) {
-            const struct place *first = &places[i];
-            uint64_t bits = first->bit;
-            while (++i < batch && places[i].pool == first->pool && places[i].word == first->word &&
-                   !(bits & places[i].bit))
-                bits |= places[i].bit;
-            return_to_word(first->pool, first->word, bits, class_id);
-        }
+        unsigned found = find_places(class_id, blocks + done, batch, places);
+        for (unsigned i = 0; i < found; i++)
+            return_to_word(places[i].pool, places[i].word, places[i].bits, class_id);
         done += batch;
     }
 }

@@ -84,13 +84,13 @@ static int64_t metadata_resident_bytes(void) {
 
 /* ---- large buffers: the program may never have touched all of what it asked for ---- */
 
-static void count_cached(uintptr_t base, size_t bytes, void *context) {
+static void count_cached_range(uintptr_t base, size_t bytes, void *context) {
     *(int64_t *)context += resident_bytes((void *)base, bytes);
 }
 
 static int64_t cached_resident_bytes(void) {
     int64_t resident = 0;
-    large_visit_cached(count_cached, &resident);
+    large_visit_cached(count_cached_range, &resident);
     return resident;
 }
 

@@ -34,7 +34,8 @@ int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, co
 #define SLEEP_CALLS(X)                                                                             \
     X(wait)                                                                                        \
     X(waitpid)                                                                                     \
-    X(wait3) X(wait4) X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait) X(pthread_cond_wait) \
+    X(wait3)                                                                                       \
+    X(wait4) X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait) X(pthread_cond_wait)          \
         X(pthread_cond_timedwait) X(pthread_cond_clockwait) X(pthread_join) X(pause) X(sigsuspend) \
             X(sleep) X(usleep) X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(accept)           \
                 X(accept4) X(__read_chk) X(__recv_chk) X(__recvfrom_chk) X(poll) X(__poll_chk)     \

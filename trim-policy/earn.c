@@ -6,8 +6,7 @@ static void turn_halves(struct earn_state *s, int64_t now_ms) {
     s->has_turned = false;
     for (int turns = 0; now_ms - s->half_began_ms >= EARN_WINDOW_MS / 2 && turns < 2; turns++) {
         s->credit[1] = s->credit[0];
-        s->bounced[1] = s->bounced[0];
-        s->credit[0] = s->bounced[0] = 0;
+        s->credit[0] = 0;
         s->half_began_ms += EARN_WINDOW_MS / 2;
         s->has_turned = true;
     }
@@ -19,7 +18,7 @@ static void spend_credit(struct earn_state *s, int64_t fresh) {
     for (int half = 1; half >= 0; half--) {
         int64_t back = smaller(fresh, s->credit[half]);
         s->credit[half] -= back;
-        s->bounced[0] += back;
+        s->earned_pages += back;
         s->used_pages += back;
         fresh -= back;
     }
@@ -31,8 +30,6 @@ int64_t earn_update(struct earn_state *s, const struct earn_reading *r) {
     s->credit[0] += r->released_pages - s->last.released_pages;
     s->used_pages += r->reused_pages - s->last.reused_pages;
     s->last = *r;
-    int64_t bounced = s->bounced[0] + s->bounced[1];
-    if (bounced > s->earned_pages) s->earned_pages = bounced;
     return s->earned_pages;
 }
 
@@ -45,7 +42,4 @@ int64_t earn_tick(struct earn_state *s, const struct earn_reading *r) {
     return s->earned_pages;
 }
 
-void earn_lose(struct earn_state *s) {
-    s->earned_pages = 0;
-    s->bounced[0] = s->bounced[1] = 0;
-}
+void earn_lose(struct earn_state *s) { s->earned_pages = 0; }

@@ -39,12 +39,6 @@ static void lose_all(void) {
     for (unsigned ring = 0; ring < RINGS; ring++) earn_lose(&policy_state.earn[ring]);
 }
 
-/* What housekeeping leaves: the soft target, but for what is earned and in use. */
-static int64_t target_pages(void) {
-    int64_t earned = rings_sum(limits.earned_pages), soft = allowance_pages(&limits.soft);
-    return earned > soft ? earned : soft;
-}
-
 /* ---- ticks ---- */
 
 /* What rings may keep that nobody used for a while. */
@@ -73,7 +67,7 @@ static bool tick(int64_t now_ms, int64_t keep[RINGS]) {
 
 static void release_down(const int64_t keep[RINGS]) {
     heap_flush_lent();
-    budget_release_to(target_pages(), RELEASE_LARGE_FIRST);
+    budget_release_to(budget_target_pages(), RELEASE_LARGE_FIRST);
     for (unsigned ring = 0; ring < RINGS; ring++) budget_release_ring(ring, keep[ring]);
 }
 
@@ -169,7 +163,7 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
     relaxed_store(&heap_current->is_dirty, false);
     heap_flush(false);
     if (is_last) heap_flush_lent();
-    budget_release_to(target_pages(), RELEASE_LARGE_FIRST);
+    budget_release_to(budget_target_pages(), RELEASE_LARGE_FIRST);
     return SLEEP_DONE;
 }
 
