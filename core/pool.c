@@ -371,8 +371,8 @@ static unsigned find_places(unsigned class_id, void *const *blocks, unsigned n,
                             struct place *places) {
     const struct class_info *info = &class_table[class_id];
     const uint64_t offset_mask = pagemap.offset[class_id].mask;
-    uintptr_t base = 0; /* of the pool of the block before, and of that pool's last place */
-    struct place *last = places - 1;
+    struct place *last = places;
+    uintptr_t base = 0; /* of the last place's pool */
     for (unsigned i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)blocks[i];
         unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
@@ -382,8 +382,9 @@ static unsigned find_places(unsigned class_id, void *const *blocks, unsigned n,
         } else {
             if (UNLIKELY(pagemap_class(address) != class_id))
                 report_misuse("double free", blocks[i]); /* its pool is gone */
+            if (base) last++;
             base = address & ~offset_mask;
-            *++last = (struct place){pool_of_address(address, info->tier), bit, block / 64};
+            *last = (struct place){pool_of_address(address, info->tier), bit, block / 64};
             __builtin_prefetch(last->pool, 1);
         }
         ((void **)address)[1] = blocks[i]; /* the second mark: it is in its pool (core.h) */
