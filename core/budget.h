@@ -90,6 +90,14 @@ static inline int64_t budget_arena_pages(void) {
     return budget_retained_pages() - relaxed_load(&counters.retained_pages[RING_LARGE]);
 }
 
+/* What all magazines together may have room for where blocks that were spilled come right back.
+ * What is earned may wait in magazines as well as in free pages: their pages were live at the high
+ * water, too. Capacities are hardly ever filled at the same time, so they count half. */
+static inline int64_t budget_enlarged_bytes(void) {
+    return (relaxed_load(&limits.magazine.base_pages) + 2 * rings_sum(limits.earned_pages)) *
+           PAGE_BYTES;
+}
+
 /* The guarantee holds whatever magazines pin if it holds with the live pages underestimated as the
  * bytes that the program must hold at least: those taken from pools less those that all magazines
  * have room for. */
@@ -104,10 +112,13 @@ static inline bool budget_holds_for_any_magazines(void) {
 }
 
 /* The pages that the magazines of one heap may be able to pin, each block taken for the pages it
- * can hold alone. They pin no more pages than there are; INT64_MAX where that or the density of the
- * pages bounds them already, else the open heaps share the allowance. */
+ * can hold alone. They pin no more pages than there are; INT64_MAX where that, the density of the
+ * pages or what is earned bounds them already, else the open heaps share the allowance. */
 static inline int64_t budget_magazine_share(void) {
     int64_t pages = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages);
+    int64_t earned = rings_sum(limits.earned_pages);
+    if (earned && relaxed_load(&counters.capacity_bytes) <= budget_enlarged_bytes())
+        return INT64_MAX;
     if (pages <= relaxed_load(&limits.magazine.base_pages) || budget_holds_for_any_magazines())
         return INT64_MAX;
     int64_t open = relaxed_load(&counters.heaps_open);

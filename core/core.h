@@ -81,6 +81,7 @@ static ALWAYS_INLINE void *core_malloc(size_t bytes) {
     void **block = top[-1];
     if (UNLIKELY(!block || !block_is_sound(block, m))) return core_malloc_slow(bytes);
     m->top = top - 1;
+    __builtin_prefetch(top[-2]);
     block[0] = NULL;
     return block;
 }

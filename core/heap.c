@@ -1,16 +1,11 @@
-/* For what, and who owns what: heap.h.
- *
- * Capacities begin with 7 and double at each refill or spill, as far as the class and the thread's
- * share of the budget allow, but one block is always allowed, so that the common malloc/free pair
- * stays out of the pools. A heap's slots: a first part of 7 and fewer slots a class, together a
- * page, and a second with the full capacities, of which only what is used gets touched.
- */
+/* For what, and who owns what: heap.h. How large magazines are: magazine.c. */
 #include "heap.h"
 
 #include "budget.h"
 #include "gate.h"
 #include "index.h"
 #include "lend.h"
+#include "magazine.h"
 #include "os.h"
 #include "pagemap.h"
 #include "pool.h"
@@ -18,14 +13,12 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FIRST_CAPACITY = 7, HOOK_INTERVAL = 16 };
+enum { HOOK_INTERVAL = 16 };
 
-static void *empty_slot[2]; /* NULL below the top: an empty magazine without capacity */
-
-#define NO_MAGAZINES                                                              \
-    {                                                                             \
-        .magazine = {[0 ... CLASS_BYTES - 1] = {empty_slot + 1, empty_slot + 1}}, \
-        .desk = {[0 ... CLASSES - 1] = {.base = empty_slot + 1}},                 \
+#define NO_MAGAZINES                                                                          \
+    {                                                                                         \
+        .magazine = {[0 ... CLASS_BYTES - 1] = {magazine_nothing + 1, magazine_nothing + 1}}, \
+        .desk = {[0 ... CLASSES - 1] = {.base = magazine_nothing + 1}},                       \
     }
 struct heap heap_none = NO_MAGAZINES, heap_gone = NO_MAGAZINES;
 _Thread_local struct heap *heap_current = &heap_none;
@@ -35,33 +28,6 @@ void (*heap_opened_hook)(void);
 void (*heap_slow_path_hook)(void);
 
 static struct index closed_index; /* heaps that wait for a thread */
-
-/* ---- slots ---- */
-
-static unsigned first_capacity(unsigned class_id) {
-    unsigned most = class_table[class_id].magazine_blocks;
-    return most < FIRST_CAPACITY ? most : FIRST_CAPACITY;
-}
-
-/* Slots a class needs in one part: its capacity and the NULL below. */
-static size_t slots_before(unsigned class_id, bool full) {
-    size_t slots = 0;
-    for (unsigned c = 1; c < class_id; c++)
-        slots += 1 + (full ? class_table[c].magazine_blocks : first_capacity(c));
-    return slots;
-}
-
-static void **heap_slots(struct heap *heap, unsigned class_id, bool full) {
-    void **slots = (void **)(heap + 1);
-    if (full) slots += slots_before(CLASSES, false);
-    return slots + slots_before(class_id, full) + 1;
-}
-
-size_t heap_bytes(void) {
-    size_t bytes = sizeof(struct heap) +
-                   (slots_before(CLASSES, false) + slots_before(CLASSES, true)) * sizeof(void *);
-    return os_round_up(bytes);
-}
 
 /* ---- opening and closing ---- */
 
@@ -151,82 +117,18 @@ static struct heap *heap_of_thread(void) {
     return heap;
 }
 
-/* ---- capacity ---- */
-
-/* A forked child sees a magazine as of any moment; what lies below `top` at that moment must be its
- * blocks and nothing else. */
-static void set_top(struct magazine *m, void **top) {
-    atomic_signal_fence(memory_order_seq_cst);
-    m->top = top;
-    atomic_signal_fence(memory_order_seq_cst);
-}
-
-static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity) {
-    struct desk *d = &heap->desk[class_id];
-    const struct class_info *info = &class_table[class_id];
-    int64_t more = (int64_t)capacity - d->capacity;
-    heap->capacity_pages += more * info->page_weight;
-    count_add(&counters.capacity_bytes, more * info->block_bytes);
-    heap->classes_in_use += (uint32_t)(capacity > 0) - (uint32_t)(d->capacity > 0);
-    d->capacity = (uint8_t)capacity;
-    heap->magazine[class_id].limit = d->base + capacity;
-}
-
-/* The largest capacity a class may grow to now: what the thread's share allows if its classes share
- * alike. */
-static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
-    const struct class_info *info = &class_table[class_id];
-    int64_t share = budget_magazine_share();
-    if (share == INT64_MAX) return info->magazine_blocks;
-    int64_t fair = share / ((heap->classes_in_use + 1) * info->page_weight);
-    return fair < 1 ? 1 : fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
-}
-
-/* Raises the capacity to the next step; false when the class or the budget allows no more. */
-static bool magazine_grow(struct heap *heap, unsigned class_id) {
-    struct magazine *m = &heap->magazine[class_id];
-    struct desk *d = &heap->desk[class_id];
-    unsigned first = first_capacity(class_id), fair = fair_capacity(heap, class_id);
-    unsigned next = d->capacity < first ? first : 2u * d->capacity + 1;
-    if (next > fair) next = fair;
-    if (next <= d->capacity) return false;
-    size_t held = (size_t)(m->top - d->base);
-    void **base = heap_slots(heap, class_id, next > first);
-    set_top(m, empty_slot + 1);
-    base[-1] = NULL;
-    memmove(base, d->base, held * sizeof *base);
-    d->base = base;
-    set_top(m, base + held);
-    set_capacity(heap, class_id, next);
-    return true;
-}
-
-static void magazine_flush(struct heap *heap, unsigned class_id) {
-    struct magazine *m = &heap->magazine[class_id];
-    struct desk *d = &heap->desk[class_id];
-    unsigned held = (unsigned)(m->top - d->base);
-    set_top(m, d->base);
-    set_capacity(heap, class_id, 0);
-    if (held) pool_return(class_id, d->base, held);
-}
-
-static void flush(struct heap *heap, bool idle_only) {
-    for (unsigned c = 1; c < CLASSES; c++) {
-        if (heap->desk[c].capacity && !(idle_only && heap->desk[c].is_active))
-            magazine_flush(heap, c);
-        heap->desk[c].is_active = false;
-    }
-}
+/* ---- flushing ---- */
 
 void heap_empty(struct heap *heap) {
-    flush(heap, false);
+    magazines_flush(heap);
     relaxed_store(&heap->is_dirty, false);
 }
 
 void heap_flush(bool idle_only) {
     heap_take_back();
     struct heap *gate = gate_enter();
-    if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, idle_only);
+    if (heap_current != &heap_none && heap_current != &heap_gone)
+        idle_only ? magazines_flush_idle(heap_current) : magazines_flush(heap_current);
     budget_enforce(RELEASE_LARGE_FIRST);
     gate_leave(gate);
 }
@@ -234,12 +136,12 @@ void heap_flush(bool idle_only) {
 void heap_check_magazines(void) {
     heap_take_back();
     struct heap *gate = gate_enter();
-    if (heap_current != &heap_none && heap_current != &heap_gone) flush(heap_current, false);
+    if (heap_current != &heap_none && heap_current != &heap_gone) magazines_flush(heap_current);
     gate_leave(gate);
 }
 
 static void give_back(struct heap *heap) {
-    flush(heap, false);
+    magazines_flush(heap);
     count_add(&counters.heaps_open, -1);
     relaxed_store(&heap->is_asleep, false); /* the thread may have been cancelled */
     pthread_mutex_unlock(&heap->life);
@@ -262,7 +164,7 @@ void heap_close(void) {
 /* Memory is short: every thread is to empty its magazines. */
 static NOINLINE void follow_flush_round(struct heap *heap) {
     heap->flush_round = relaxed_load(&limits.flush_round);
-    flush(heap, false);
+    magazines_flush(heap);
     budget_enforce(RELEASE_LARGE_FIRST);
 }
 
@@ -295,10 +197,12 @@ static void *refill(unsigned class_id, bool *zero) {
     struct desk *d = &heap->desk[class_id];
     if (m->top > d->base) return *--m->top; /* the hook freed */
     magazine_grow(heap, class_id);
-    d->is_active = true;
     void *ascending[MAGAZINE_BLOCKS];
-    unsigned want = (d->capacity + 1u) / 2, got = pool_take(class_id, want, ascending, NULL);
+    unsigned want = (d->capacity + 1u) / 2;
+    if (want > MAGAZINE_BLOCKS) want = MAGAZINE_BLOCKS;
+    unsigned got = pool_take(class_id, want, ascending, NULL);
     if (!got) return NULL;
+    magazine_note_refill(d, got);
     for (unsigned i = 0; i < got; i++) { /* what came in ascending order goes out in it */
         block_mark(ascending[i], m);     /* which fetches the line, too */
         d->base[got - 1 - i] = ascending[i];
@@ -314,36 +218,6 @@ void *heap_refill(unsigned class_id, bool *zero) {
     return block;
 }
 
-/* The older blocks go to the pools, `keep` stay. */
-static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
-    struct magazine *m = &heap->magazine[class_id];
-    struct desk *d = &heap->desk[class_id];
-    unsigned held = (unsigned)(m->top - d->base);
-    if (held <= keep) return;
-    void *older[MAGAZINE_BLOCKS];
-    memcpy(older, d->base, (held - keep) * sizeof *older);
-    set_top(m, d->base);
-    memmove(d->base, d->base + (held - keep), keep * sizeof *d->base);
-    set_top(m, d->base + keep);
-    pool_return(class_id, older, held - keep);
-}
-
-/* The heap could pin more than its share: idle magazines go, the others shrink by half, to no less
- * than three quarters of what is fair, so that the next spill does not come here again. */
-static NOINLINE void shrink(struct heap *heap) {
-    for (unsigned c = 1; c < CLASSES; c++) {
-        struct desk *d = &heap->desk[c];
-        unsigned fair = fair_capacity(heap, c) * 3 / 4, half = d->capacity / 2u,
-                 keep = half > fair ? half : fair;
-        if (d->capacity && (!d->is_active || !keep))
-            magazine_flush(heap, c);
-        else if (d->capacity > keep) {
-            spill_to(heap, c, keep / 2);
-            set_capacity(heap, c, keep);
-        }
-    }
-}
-
 static void spill(void *block, unsigned class_id) {
     struct magazine *m;
     struct heap *heap = heap_of_thread();
@@ -354,13 +228,11 @@ static void spill(void *block, unsigned class_id) {
     }
     count_slow_path(heap, &heap->spills);
     m = &heap->magazine[class_id];
-    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) shrink(heap);
-    if (m->top == m->limit && !magazine_grow(heap, class_id))
-        spill_to(heap, class_id, heap->desk[class_id].capacity / 2);
+    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) magazines_shrink(heap);
+    if (m->top == m->limit && !magazine_grow(heap, class_id)) magazine_spill(heap, class_id);
     *(struct magazine **)block = m;
     *m->top = block;
     set_top(m, m->top + 1);
-    heap->desk[class_id].is_active = true;
     budget_enforce(RELEASE_LARGE_FIRST);
 }
 
@@ -382,8 +254,7 @@ static void adopt_magazine(struct heap *heap, unsigned class_id) {
             continue;
         if (!pool_block_is_free(class_id, slot[-1])) pool_return(class_id, &slot[-1], 1);
     }
-    heap->desk[class_id].base = m->top = empty_slot + 1;
-    set_capacity(heap, class_id, 0);
+    magazine_forget(heap, class_id);
 }
 
 void heap_adopt_after_fork(void) {

@@ -25,11 +25,13 @@ struct magazine {
     void **limit;
 };
 
-/* What the fast paths do not read. */
+/* What the fast paths do not read; core/magazine.c. */
 struct desk {
-    void **base;      /* the first slot; base[-1] is NULL */
-    uint8_t capacity; /* limit - base; the heap's share of the budget */
-    bool is_active;   /* refilled or spilled since housekeeping looked */
+    void **base;       /* the first slot; base[-1] is NULL */
+    uint16_t capacity; /* limit - base; the heap's share of the budget */
+    uint16_t seen; /* blocks in it when housekeeping looked; ACTIVE = refilled or spilled since */
+    uint16_t spilled;   /* blocks, since then, that did not come back yet */
+    uint16_t came_back; /* blocks refilled after as many had been spilled, since then */
 };
 
 struct heap {
@@ -105,7 +107,7 @@ HIDDEN void heap_adopt_after_fork(void);
  * leave, so the answer for them is a guess that is right while they rest. */
 HIDDEN bool heap_holds(unsigned class_id, const void *block);
 
-/* Address space of one heap. */
+/* Address space of one heap, without enlarged magazines. */
 HIDDEN size_t heap_bytes(void);
 
 /* Blocks of a class that wait in the magazines of all threads. */

@@ -5,6 +5,7 @@
 #include "budget.h"
 #include "heap.h"
 #include "large.h"
+#include "magazine.h"
 #include "os.h"
 #include "pool.h"
 
@@ -67,14 +68,21 @@ static int64_t resident_bytes(const void *start, size_t bytes) {
     return resident;
 }
 
+static void add_resident(const void *start, size_t bytes, void *sum) {
+    *(int64_t *)sum += resident_bytes(start, bytes);
+}
+
 static int64_t metadata_resident_bytes(void) {
     int64_t resident = 0;
     for (uint32_t id = 0; id < atomic_load(&group_count); id++)
         if (atomic_load(&group_table[id]))
             resident += resident_bytes(atomic_load(&group_table[id]), sizeof(struct group));
-    for (uint32_t id = 0; id < atomic_load(&heap_count); id++)
-        if (atomic_load(&heap_table[id]))
-            resident += resident_bytes(atomic_load(&heap_table[id]), heap_bytes());
+    for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
+        struct heap *heap = atomic_load(&heap_table[id]);
+        if (!heap) continue;
+        resident += resident_bytes(heap, heap_bytes());
+        magazines_visit_enlarged(heap, add_resident, &resident);
+    }
     for (unsigned gib = 0; gib < ROOT_ENTRIES; gib++)
         if (relaxed_load(&pagemap.root[gib]))
             resident += resident_bytes(pagemap_leaf((uintptr_t)gib << LEAF_SHIFT),
@@ -85,7 +93,7 @@ static int64_t metadata_resident_bytes(void) {
 /* ---- large buffers: the program may never have touched all of what it asked for ---- */
 
 static void count_cached_range(uintptr_t base, size_t bytes, void *context) {
-    *(int64_t *)context += resident_bytes((void *)base, bytes);
+    add_resident((void *)base, bytes, context);
 }
 
 static int64_t cached_resident_bytes(void) {

@@ -1,0 +1,237 @@
+/* For what: magazine.h. */
+#include "magazine.h"
+
+#include "budget.h"
+#include "os.h"
+#include "pool.h"
+
+#include <string.h>
+
+enum { FIRST_CAPACITY = 7, ENLARGED_MOST = 16383 };
+
+void *magazine_nothing[2];
+
+/* ---- slots ---- */
+
+static unsigned normal_capacity(unsigned class_id) { return class_table[class_id].magazine_blocks; }
+
+static unsigned first_capacity(unsigned class_id) {
+    unsigned most = normal_capacity(class_id);
+    return most < FIRST_CAPACITY ? most : FIRST_CAPACITY;
+}
+
+/* Slots a class needs in one part: its capacity and the NULL below. */
+static size_t slots_before(unsigned class_id, bool full) {
+    size_t slots = 0;
+    for (unsigned c = 1; c < class_id; c++)
+        slots += 1 + (full ? normal_capacity(c) : first_capacity(c));
+    return slots;
+}
+
+size_t heap_bytes(void) {
+    size_t bytes = sizeof(struct heap) +
+                   (slots_before(CLASSES, false) + slots_before(CLASSES, true)) * sizeof(void *);
+    return os_round_up(bytes);
+}
+
+static size_t enlarged_bytes(unsigned capacity) {
+    return os_round_up((capacity + 1) * sizeof(void *));
+}
+
+/* Slots for a capacity, with the NULL below the first; NULL when the kernel has no memory. */
+static void **find_slots(struct heap *heap, unsigned class_id, unsigned capacity) {
+    void **slots = (void **)(heap + 1);
+    if (capacity > normal_capacity(class_id)) {
+        slots = (void **)os_map(enlarged_bytes(capacity), os_page_bytes, 0);
+        if (slots) count_add(&counters.metadata_bytes, (int64_t)enlarged_bytes(capacity));
+    } else if (capacity > first_capacity(class_id)) {
+        slots += slots_before(CLASSES, false) + slots_before(class_id, true);
+    } else {
+        slots += slots_before(class_id, false);
+    }
+    if (!slots) return NULL;
+    slots[0] = NULL;
+    return slots + 1;
+}
+
+/* The slots are not used any more. What the kernel does not take back stays counted. */
+static void leave_slots(unsigned class_id, void **base, unsigned capacity) {
+    if (capacity <= normal_capacity(class_id)) return;
+    if (os_unmap((uintptr_t)(base - 1), enlarged_bytes(capacity)))
+        count_add(&counters.metadata_bytes, -(int64_t)enlarged_bytes(capacity));
+}
+
+void magazines_visit_enlarged(struct heap *heap,
+                              void (*visit)(const void *start, size_t bytes, void *context),
+                              void *context) {
+    for (unsigned c = 1; c < CLASSES; c++) {
+        const struct desk *d = &heap->desk[c];
+        if (d->capacity > normal_capacity(c))
+            visit(d->base - 1, enlarged_bytes(d->capacity), context);
+    }
+}
+
+/* ---- capacity ---- */
+
+static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity) {
+    struct desk *d = &heap->desk[class_id];
+    const struct class_info *info = &class_table[class_id];
+    int64_t more = (int64_t)capacity - d->capacity;
+    heap->capacity_pages += more * info->page_weight;
+    count_add(&counters.capacity_bytes, more * info->block_bytes);
+    heap->classes_in_use += (uint32_t)(capacity > 0) - (uint32_t)(d->capacity > 0);
+    d->capacity = (uint16_t)capacity;
+    heap->magazine[class_id].limit = d->base + capacity;
+}
+
+/* Moves what the magazine holds to slots for another capacity. */
+static bool change_capacity(struct heap *heap, unsigned class_id, unsigned capacity) {
+    struct magazine *m = &heap->magazine[class_id];
+    struct desk *d = &heap->desk[class_id];
+    unsigned old = d->capacity;
+    void **base = find_slots(heap, class_id, capacity), **left = d->base;
+    if (!base) return false;
+    if (d->capacity != old) { /* who wraps mmap has allocated */
+        leave_slots(class_id, base, capacity);
+        return false;
+    }
+    size_t held = (size_t)(m->top - left);
+    set_top(m, magazine_nothing + 1);
+    base[-1] = NULL;
+    memmove(base, left, held * sizeof *base);
+    d->base = base;
+    set_top(m, base + held);
+    set_capacity(heap, class_id, capacity);
+    leave_slots(class_id, left, old);
+    return true;
+}
+
+/* The largest normal capacity a class may grow to now: what the thread's share allows if its
+ * classes share alike. */
+static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
+    const struct class_info *info = &class_table[class_id];
+    int64_t share = budget_magazine_share();
+    if (share == INT64_MAX) return info->magazine_blocks;
+    int64_t fair = share / ((heap->classes_in_use + 1) * info->page_weight);
+    return fair < 1 ? 1 : fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
+}
+
+/* The next step beyond the normal capacity: twice as much for a magazine that has let go and taken
+ * back as many blocks as it has room for. 0 = not now. */
+static unsigned enlarged_capacity(struct desk *d, unsigned class_id) {
+    unsigned next = 2u * d->capacity + 1;
+    if (next > ENLARGED_MOST || d->came_back < d->capacity) return 0;
+    int64_t room = relaxed_load(&counters.capacity_bytes) +
+                   (int64_t)(next - d->capacity) * class_table[class_id].block_bytes;
+    if (room > budget_enlarged_bytes()) return 0;
+    d->came_back = 0;
+    return next;
+}
+
+bool magazine_grow(struct heap *heap, unsigned class_id) {
+    struct desk *d = &heap->desk[class_id];
+    unsigned first = first_capacity(class_id), fair = fair_capacity(heap, class_id);
+    unsigned next = d->capacity < first ? first : 2u * d->capacity + 1;
+    if (next > fair) next = fair;
+    if (d->capacity >= normal_capacity(class_id) && fair == normal_capacity(class_id))
+        next = enlarged_capacity(d, class_id);
+    return next > d->capacity && change_capacity(heap, class_id, next);
+}
+
+/* ---- emptying ---- */
+
+static void magazine_flush(struct heap *heap, unsigned class_id) {
+    struct magazine *m = &heap->magazine[class_id];
+    struct desk *d = &heap->desk[class_id];
+    unsigned held = (unsigned)(m->top - d->base), capacity = d->capacity;
+    void **base = d->base;
+    set_top(m, base);
+    set_capacity(heap, class_id, 0);
+    if (held) pool_return(class_id, base, held);
+    if (capacity <= normal_capacity(class_id)) return;
+    magazine_forget(heap, class_id);
+    leave_slots(class_id, base, capacity);
+}
+
+void magazine_forget(struct heap *heap, unsigned class_id) {
+    heap->desk[class_id].base = magazine_nothing + 1;
+    set_top(&heap->magazine[class_id], magazine_nothing + 1);
+    set_capacity(heap, class_id, 0);
+}
+
+void magazines_flush(struct heap *heap) {
+    for (unsigned c = 1; c < CLASSES; c++) {
+        if (heap->desk[c].capacity) magazine_flush(heap, c);
+        heap->desk[c].spilled = heap->desk[c].came_back = 0;
+    }
+}
+
+/* The older blocks go to the pools, `keep` stay. Meanwhile the newer ones stand on a NULL of their
+ * own. */
+static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
+    struct magazine *m = &heap->magazine[class_id];
+    struct desk *d = &heap->desk[class_id];
+    unsigned held = (unsigned)(m->top - d->base);
+    if (held <= keep) return;
+    unsigned n = held - keep;
+    void *last = d->base[n - 1];
+    d->base[n - 1] = NULL;
+    atomic_signal_fence(memory_order_seq_cst);
+    pool_return(class_id, d->base, n - 1);
+    pool_return(class_id, &last, 1);
+    set_top(m, d->base);
+    memmove(d->base, d->base + n, keep * sizeof *d->base);
+    set_top(m, d->base + keep);
+    d->spilled = (uint16_t)(d->spilled < UINT16_MAX - n ? d->spilled + n : UINT16_MAX);
+}
+
+void magazine_spill(struct heap *heap, unsigned class_id) {
+    spill_to(heap, class_id, heap->desk[class_id].capacity / 2u);
+    heap->desk[class_id].seen = MAGAZINE_ACTIVE;
+}
+
+static bool is_idle(const struct heap *heap, unsigned class_id) {
+    const struct desk *d = &heap->desk[class_id];
+    return d->seen == (uint16_t)(heap->magazine[class_id].top - d->base);
+}
+
+void magazines_shrink(struct heap *heap) {
+    for (unsigned c = 1; c < CLASSES; c++) {
+        struct desk *d = &heap->desk[c];
+        if (!d->capacity) continue;
+        unsigned fair = fair_capacity(heap, c) * 3 / 4, half = d->capacity / 2u,
+                 keep = half > fair ? half : fair;
+        if (keep > normal_capacity(c)) keep = normal_capacity(c);
+        if (is_idle(heap, c) || !keep)
+            magazine_flush(heap, c);
+        else if (d->capacity > keep) {
+            spill_to(heap, c, keep / 2);
+            if (d->capacity > normal_capacity(c))
+                change_capacity(heap, c, keep);
+            else
+                set_capacity(heap, c, keep);
+        }
+    }
+}
+
+/* What went around in an enlarged magazine would else have gone through free pages. */
+static void count_as_reused(unsigned class_id, const struct desk *d) {
+    const struct class_info *info = &class_table[class_id];
+    if (d->capacity > normal_capacity(class_id))
+        count_add(&counters.reused_pages[info->tier],
+                  (int64_t)d->capacity * info->block_bytes >> PAGE_SHIFT);
+}
+
+void magazines_flush_idle(struct heap *heap) {
+    for (unsigned c = 1; c < CLASSES; c++) {
+        struct desk *d = &heap->desk[c];
+        if (!d->capacity) continue;
+        if (is_idle(heap, c))
+            magazine_flush(heap, c);
+        else
+            count_as_reused(c, d);
+        d->seen = (uint16_t)(heap->magazine[c].top - d->base);
+        d->spilled = d->came_back = 0;
+    }
+    if (heap->capacity_pages > budget_magazine_share()) magazines_shrink(heap);
+}
