@@ -16,7 +16,7 @@
  *   ghost variables only.  All C accesses are seq_cst, so interleaving is all
  *   there is to explore.  Exception: an owner's loads of class and pagemap in
  *   pool_return are joined with its fetch_or, because nobody may write them
- *   while a block is held (asserted in pool_retire and pool_claim).
+ *   while a block is held (asserted in pool_retire and pool_begin).
  *
  *   The run begins in ANY state that the quiescence check at the end allows
  *   (START_ANY, the default): full, partial and free pools, a LISTED pool that
@@ -35,7 +35,7 @@
  *   pool_take      (refill from a partial)     take, next, stale, lease, grab
  *   pool_claim     (free page -> pool)         claim, claimed
  *   arena_map      (fill the slot again)       amap
- *   pool_return    (any thread, any time)      give, given, relist
+ *   pool_return    (any thread, any time)      give; pool_tend: given, relist
  *   pool_unlease                               unlease, some, none, recheck
  *   pool_retire    (pool -> free page)         retire
  *   arena_release  (madvise a free page)       arelease
@@ -302,7 +302,7 @@ grab:	atomic {
 		goto unlease
 	};
 
-	/* ---- pool_claim ----------------------------------------------- */
+	/* ---- pool_begin ----------------------------------------------- */
 claim:	atomic {
 		w = claimable;                          /* load */
 		if
@@ -317,9 +317,35 @@ claim:	atomic {
 claimed:
 	atomic { assert(held[p] == 0 && state[p] == FREE && free[p] == 0);
 		class[p] = want };
+	if                                              /* local: tier */
+	:: goto page
+	:: skip
+	fi;
 	atomic { free[p] = FULLSET(want); c = want };
 	pmap[p] = PM(want);
 	atomic { assert(state[p] == FREE); state[p] = LEASED; goto grab };
+
+	/* begin_page: blocks are the application's when the call returns */
+page:	atomic {
+		if
+		:: m = FULLSET(want)
+		:: want == A -> m = 1                   /* or 2: the same */
+		fi;
+		free[p] = FULLSET(want) & ~m
+	};
+	pmap[p] = PM(want);
+	if
+	:: free[p] != 0 ->                              /* local: not all */
+#ifndef MUT_BEGIN_WITHOUT_LEASE   /* hinted while it still looks free */
+		state[p] = LEASED;
+#endif
+		hint_set(want, p);
+		atomic { state[p] = LISTED; held[p] = m; m = 0; w = 0; want = 0;
+			goto rest }
+	:: else ->
+		atomic { assert(state[p] == FREE); state[p] = FULL; held[p] = m;
+			m = 0; w = 0; want = 0; goto rest }
+	fi;
 
 	/* ---- arena_map ------------------------------------------------ */
 amap:	if                                              /* CAS */
@@ -365,10 +391,27 @@ given:	if                                              /* load state */
 	:: state[p] == LISTED -> goto recheck
 	:: else -> goto rest
 	fi;
+	if                                              /* load bitmap, or a slab */
+	:: free[p] == FULLSET(c)
+	:: goto relist
+	fi;
+	if                                              /* CAS */
+	:: atomic { state[p] == FULL -> state[p] = LEASED }
+	:: else ->
+		if                                      /* load state again */
+		:: state[p] == LISTED -> goto recheck
+		:: else -> goto rest
+		fi
+	fi;
+#ifndef MUT_FULL_OLD_CLASS        /* go on with the class it was before */
+	c = class[p];                                   /* load, leased */
+#endif
+	goto unlease;
+relist:
 #ifdef MUT_RETURN_NO_CAS          /* a store where the CAS should be */
 	state[p] = LISTED;
 #else
-relist:	if                                              /* CAS */
+	if                                              /* CAS */
 	:: atomic { state[p] == FULL -> state[p] = LISTED }
 	:: else -> goto rest
 	fi;

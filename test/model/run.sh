@@ -26,7 +26,7 @@ explore() {
 	spin -a "$@" "$model" >out 2>&1 || return 1
 	"${CC:-gcc}" -w "$opt" -DSAFETY -DCOLLAPSE -DMEMLIM=3000 -o pan pan.c \
 		>out 2>&1 || return 1
-	timeout 90 ./pan -n -m20000 -w"$bits" >out 2>&1
+	timeout 300 ./pan -n -m20000 -w"$bits" >out 2>&1
 }
 
 states() { sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$1"; }
