@@ -47,9 +47,10 @@ struct heap {
     _Atomic(bool) is_asleep;   /* the owner is in a blocking call */
     _Atomic(uint32_t) lending; /* core/lend.c */
     word has_news;             /* core/lend.c */
-    uint32_t flush_round;    /* limits.flush_round when it was last emptied for that; owner only */
-    int64_t housekept_ms;    /* for the slow-path hook's use; owner only */
-    uint32_t classes_in_use; /* with a capacity; owner only */
+    uint32_t flush_round; /* limits.flush_round when it was last emptied for that; owner only */
+    int64_t housekept_ms; /* for the slow-path hook's use; owner only */
+    _Atomic(int64_t) refused_ms; /* for policy's use: when it last refused to give back */
+    uint32_t classes_in_use;     /* with a capacity; owner only */
     uint32_t id;
     word closed;          /* 1: waits for a thread */
     pthread_mutex_t life; /* robust, held by the owner; who finds that one dead takes over */

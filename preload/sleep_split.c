@@ -36,30 +36,32 @@ static int64_t monotonic_ns(void) {
 }
 
 struct split {
-    bool is_split;
     int64_t first_ns;    /* the first half */
     int64_t deadline_ns; /* of the whole, or FOR_EVER */
     sigset_t before;     /* the thread's mask */
     sigset_t during;     /* the mask of the halves */
 };
 
-/* Gives back if it is time. If it is not yet, and the wait of `total_ns` is longer than until then,
- * prepares two halves. */
-static struct split split_begin(int64_t total_ns, const sigset_t *mask) {
-    struct split s = {.is_split = false};
-    int wait_ms = 0;
-    if (LIKELY(!policy_has_sleep_work()) || total_ns == 0) return s;
-    if (policy_before_sleep(true, &wait_ms) != SLEEP_LATER || wait_ms <= 0 ||
-        total_ns <= wait_ms * MS_NS)
-        return s;
+/* Prepares two halves of which the first ends in `wait_ms`. */
+static NOINLINE bool split_prepare(struct split *s, int64_t total_ns, int wait_ms,
+                                   const sigset_t *mask) {
     sigset_t all;
     sigfillset(&all);
-    if (pthread_sigmask(SIG_BLOCK, &all, &s.before)) return s;
-    s.is_split = true;
-    s.first_ns = wait_ms * MS_NS;
-    s.deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
-    s.during = mask ? *mask : s.before;
-    return s;
+    if (wait_ms <= 0 || total_ns <= wait_ms * MS_NS || pthread_sigmask(SIG_BLOCK, &all, &s->before))
+        return false;
+    s->first_ns = wait_ms * MS_NS;
+    s->deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
+    s->during = mask ? *mask : s->before;
+    return true;
+}
+
+/* Gives back if it is time. True if it is not yet, and the wait of `total_ns` is longer than until
+ * then: it is to be made in two halves. */
+static inline bool split_begin(struct split *s, int64_t total_ns, const sigset_t *mask) {
+    int wait_ms = 0;
+    return UNLIKELY(policy_has_sleep_work()) && total_ns &&
+           policy_before_sleep(true, &wait_ms) == SLEEP_LATER &&
+           split_prepare(s, total_ns, wait_ms, mask);
 }
 
 static int64_t split_left(const struct split *s) {
@@ -108,9 +110,10 @@ static int poll_half(void *call, int64_t ns, const sigset_t *mask) {
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
-    struct split s = split_begin(milliseconds(timeout_ms), NULL);
-    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
-                      : ASLEEP(poll, (fds, n, timeout_ms));
+    struct split s;
+    bool is_split = split_begin(&s, milliseconds(timeout_ms), NULL);
+    return is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
+                    : ASLEEP(poll, (fds, n, timeout_ms));
 }
 
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room) {
@@ -120,9 +123,10 @@ EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room)
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
                  const sigset_t *mask) {
-    struct split s = split_begin(nanoseconds(timeout), mask);
-    return s.is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
-                      : ASLEEP(ppoll, (fds, n, timeout, mask));
+    struct split s;
+    bool is_split = split_begin(&s, nanoseconds(timeout), mask);
+    return is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
+                    : ASLEEP(ppoll, (fds, n, timeout, mask));
 }
 
 EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
@@ -166,8 +170,9 @@ static int64_t timeval_ns(const struct timeval *t) {
 
 EXPORT int select(int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
                   struct timeval *restrict timeout) {
-    struct split s = split_begin(select_total_ns(n, timeval_ns(timeout)), NULL);
-    if (!s.is_split) return ASLEEP(select, (n, in, out, other, timeout));
+    struct split s;
+    bool is_split = split_begin(&s, select_total_ns(n, timeval_ns(timeout)), NULL);
+    if (!is_split) return ASLEEP(select, (n, in, out, other, timeout));
     struct select_call call;
     select_prepare(&call, n, in, out, other);
     int result = in_halves(&s, select_half, &call);
@@ -180,8 +185,9 @@ EXPORT int select(int n, fd_set *restrict in, fd_set *restrict out, fd_set *rest
 
 EXPORT int pselect(int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
                    const struct timespec *restrict timeout, const sigset_t *restrict mask) {
-    struct split s = split_begin(select_total_ns(n, nanoseconds(timeout)), mask);
-    if (!s.is_split) return ASLEEP(pselect, (n, in, out, other, timeout, mask));
+    struct split s;
+    bool is_split = split_begin(&s, select_total_ns(n, nanoseconds(timeout)), mask);
+    if (!is_split) return ASLEEP(pselect, (n, in, out, other, timeout, mask));
     struct select_call call;
     select_prepare(&call, n, in, out, other);
     return in_halves(&s, select_half, &call);
@@ -201,16 +207,18 @@ static int epoll_half(void *call, int64_t ns, const sigset_t *mask) {
 }
 
 EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeout_ms) {
-    struct split s = split_begin(milliseconds(timeout_ms), NULL);
-    return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
-                      : ASLEEP(epoll_wait, (fd, events, n, timeout_ms));
+    struct split s;
+    bool is_split = split_begin(&s, milliseconds(timeout_ms), NULL);
+    return is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
+                    : ASLEEP(epoll_wait, (fd, events, n, timeout_ms));
 }
 
 EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeout_ms,
                        const sigset_t *mask) {
-    struct split s = split_begin(milliseconds(timeout_ms), mask);
-    return s.is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
-                      : ASLEEP(epoll_pwait, (fd, events, n, timeout_ms, mask));
+    struct split s;
+    bool is_split = split_begin(&s, milliseconds(timeout_ms), mask);
+    return is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
+                    : ASLEEP(epoll_pwait, (fd, events, n, timeout_ms, mask));
 }
 
 /* ---- sleeping: ppoll without descriptors, whose mask is switched atomically ---- */
@@ -222,9 +230,10 @@ static int sleep_in_halves(struct split *s, struct timespec *left) {
 }
 
 EXPORT int nanosleep(const struct timespec *request, struct timespec *left) {
-    struct split s =
-        split_begin(request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0, NULL);
-    return s.is_split ? sleep_in_halves(&s, left) : ASLEEP(nanosleep, (request, left));
+    struct split s;
+    bool is_split =
+        split_begin(&s, request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0, NULL);
+    return is_split ? sleep_in_halves(&s, left) : ASLEEP(nanosleep, (request, left));
 }
 
 /* Only where the monotonic clock tells when the whole ends; other clocks can be set while we sleep.
@@ -241,8 +250,9 @@ static int64_t clock_total_ns(clockid_t clock, int flags, const struct timespec 
 
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
                            struct timespec *left) {
-    struct split s = split_begin(clock_total_ns(clock, flags, request), NULL);
-    if (!s.is_split) return ASLEEP(clock_nanosleep, (clock, flags, request, left));
+    struct split s;
+    bool is_split = split_begin(&s, clock_total_ns(clock, flags, request), NULL);
+    if (!is_split) return ASLEEP(clock_nanosleep, (clock, flags, request, left));
     int saved = errno;
     int result = sleep_in_halves(&s, flags ? NULL : left) ? errno : 0;
     errno = saved;

@@ -147,19 +147,33 @@ static bool is_last_awake(void) {
     return true;
 }
 
+/* Whether more than the soft target allows could be given back, whatever magazines hold. */
+static bool is_above_target(void) {
+    int64_t waiting = relaxed_load(&counters.capacity_bytes) >> PAGE_SHIFT;
+    return budget_retained_pages() + waiting > allowance_pages(&limits.soft);
+}
+
+/* An event loop comes here at each wake-up: what was refused is refused again until the clock
+ * ticks. Where nothing much would be left behind there is no need to come back. */
+static enum policy_sleep refuse(int64_t now_ms, int *wait) {
+    relaxed_store(&heap_current->refused_ms, now_ms);
+    *wait = (int)(EARN_TICK_MS - (now_ms - relaxed_load(&policy_state.slept_ms)));
+    return is_above_target() ? SLEEP_LATER : SLEEP_NOTHING_TO_DO;
+}
+
 enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
     if (!policy_has_sleep_work()) return SLEEP_NOTHING_TO_DO;
     int64_t now = policy_clock_ms();
-    if (!may_hurry && !is_time_to_release(now)) return SLEEP_LATER;
+    bool is_refused = now == relaxed_load(&heap_current->refused_ms);
+    if (is_refused || (!may_hurry && !is_time_to_release(now))) return refuse(now, wait);
     if (!state_take()) return SLEEP_NOTHING_TO_DO;
     bool may = may_release(now, may_hurry), is_last = may && is_last_awake();
-    *wait = (int)(EARN_TICK_MS - (now - relaxed_load(&policy_state.slept_ms)));
     if (is_last) {
         lose_all();
         policy_apply_earned();
     }
     state_leave();
-    if (!may) return SLEEP_LATER;
+    if (!may) return refuse(now, wait);
     relaxed_store(&heap_current->is_dirty, false);
     heap_flush(false);
     if (is_last) heap_flush_lent();
