@@ -57,7 +57,7 @@ static bool is_takable(unsigned class_id, void **block, const struct magazine *m
  * since memory or address space that another tier holds may be what is missing. */
 static void *take_block(unsigned class_id, bool *zero) {
     struct magazine *m = &heap_current->magazine[class_id];
-    for (void **block; (block = m->top[-1]);) {
+    for (void **block; (block = m->top[-1]) != magazine_floor;) {
         m->top--;
         if (!is_takable(class_id, block, m)) continue;
         if (zero) *zero = false;

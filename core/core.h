@@ -79,7 +79,7 @@ static ALWAYS_INLINE void *core_malloc(size_t bytes) {
         (struct magazine *)((char *)heap_current->magazine + ((bytes + 15) & ~(size_t)15));
     void **top = m->top;
     void **block = top[-1];
-    if (UNLIKELY(!block || !block_is_sound(block, m))) return core_malloc_slow(bytes);
+    if (UNLIKELY(!block_is_sound(block, m))) return core_malloc_slow(bytes);
     m->top = top - 1;
     __builtin_prefetch(top[-2]);
     block[0] = NULL;

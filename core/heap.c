@@ -248,7 +248,7 @@ void heap_spill(void *block, struct magazine *m) {
 /* What a magazine of a thread that is gone holds, as far as pool and page map agree. */
 static void adopt_magazine(struct heap *heap, unsigned class_id) {
     struct magazine *m = &heap->magazine[class_id];
-    for (void **slot = m->top; slot[-1]; slot--) {
+    for (void **slot = m->top; slot[-1] != magazine_floor; slot--) {
         uintptr_t address = (uintptr_t)slot[-1];
         if (pagemap_class(address) != class_id || !pagemap_is_block_start(address, class_id))
             continue;

@@ -1,10 +1,10 @@
 /* Heaps: a thread's magazines, in front of the pools.
  *
- * A magazine is a stack of free blocks of one class. `top` points behind the last block, one slot
- * below the first is NULL, so that malloc needs no other test for "empty", and free compares `top`
- * with `limit` for "full". A class that the thread does not use, and every page-map byte that is no
- * class at all, has an empty magazine of no capacity, so the fast paths need no test for them
- * either.
+ * A magazine is a stack of free blocks of one class. `top` points behind the last block, and the
+ * slot below the first points to the floor, which looks like a block without a mark: malloc's test
+ * of the mark is its test for "empty", too, and free compares `top` with `limit` for "full". A
+ * class that the thread does not use, and every page-map byte that is no class at all, has an empty
+ * magazine of no capacity, so the fast paths need no test for them either.
  *
  * A heap belongs to one thread; nobody else touches its magazines while that thread lives and has
  * not lent it (core/lend.h). Heaps
@@ -27,7 +27,7 @@ struct magazine {
 
 /* What the fast paths do not read; core/magazine.c. */
 struct desk {
-    void **base;       /* the first slot; base[-1] is NULL */
+    void **base;       /* the first slot; base[-1] is magazine_floor */
     uint16_t capacity; /* limit - base; the heap's share of the budget */
     uint16_t seen; /* blocks in it when housekeeping looked; ACTIVE = refilled or spilled since */
     uint16_t spilled;   /* blocks, since then, that did not come back yet */
@@ -58,6 +58,7 @@ struct heap {
 
 extern HIDDEN _Thread_local struct heap *heap_current __attribute__((tls_model("initial-exec")));
 extern HIDDEN struct heap heap_none, heap_gone;
+extern HIDDEN void *magazine_floor[2];
 extern HIDDEN _Atomic(struct heap *) heap_table[MAX_HEAPS];
 extern HIDDEN _Atomic(uint32_t) heap_count;
 

@@ -9,7 +9,7 @@
 
 enum { FIRST_CAPACITY = 7, ENLARGED_MOST = 16383 };
 
-void *magazine_nothing[2];
+void *magazine_floor[2], *magazine_nothing[2] = {magazine_floor, NULL};
 
 /* ---- slots ---- */
 
@@ -20,7 +20,7 @@ static unsigned first_capacity(unsigned class_id) {
     return most < FIRST_CAPACITY ? most : FIRST_CAPACITY;
 }
 
-/* Slots a class needs in one part: its capacity and the NULL below. */
+/* Slots a class needs in one part: its capacity and the floor below. */
 static size_t slots_before(unsigned class_id, bool full) {
     size_t slots = 0;
     for (unsigned c = 1; c < class_id; c++)
@@ -38,7 +38,7 @@ static size_t enlarged_bytes(unsigned capacity) {
     return os_round_up((capacity + 1) * sizeof(void *));
 }
 
-/* Slots for a capacity, with the NULL below the first; NULL when the kernel has no memory. */
+/* Slots for a capacity, with the floor below the first; NULL when the kernel has no memory. */
 static void **find_slots(struct heap *heap, unsigned class_id, unsigned capacity) {
     void **slots = (void **)(heap + 1);
     if (capacity > normal_capacity(class_id)) {
@@ -50,7 +50,7 @@ static void **find_slots(struct heap *heap, unsigned class_id, unsigned capacity
         slots += slots_before(class_id, false);
     }
     if (!slots) return NULL;
-    slots[0] = NULL;
+    slots[0] = magazine_floor;
     return slots + 1;
 }
 
@@ -97,7 +97,7 @@ static bool change_capacity(struct heap *heap, unsigned class_id, unsigned capac
     }
     size_t held = (size_t)(m->top - left);
     set_top(m, magazine_nothing + 1);
-    base[-1] = NULL;
+    base[-1] = magazine_floor;
     memmove(base, left, held * sizeof *base);
     d->base = base;
     set_top(m, base + held);
@@ -166,8 +166,8 @@ void magazines_flush(struct heap *heap) {
     }
 }
 
-/* The older blocks go to the pools, `keep` stay. Meanwhile the newer ones stand on a NULL of their
- * own. */
+/* The older blocks go to the pools, `keep` stay. Meanwhile the newer ones stand on a floor of
+ * their own. */
 static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
@@ -175,7 +175,7 @@ static void spill_to(struct heap *heap, unsigned class_id, unsigned keep) {
     if (held <= keep) return;
     unsigned n = held - keep;
     void *last = d->base[n - 1];
-    d->base[n - 1] = NULL;
+    d->base[n - 1] = magazine_floor;
     atomic_signal_fence(memory_order_seq_cst);
     pool_return(class_id, d->base, n - 1);
     pool_return(class_id, &last, 1);

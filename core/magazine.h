@@ -17,7 +17,7 @@
 
 enum { MAGAZINE_ACTIVE = UINT16_MAX };
 
-/* [0] is NULL, below the top of a magazine without capacity. */
+/* [0] is the floor, below the top of a magazine without capacity. */
 extern HIDDEN void *magazine_nothing[2];
 
 /* A forked child sees a magazine as of any moment; what lies below `top` at that moment must be its
