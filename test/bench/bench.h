@@ -99,7 +99,7 @@ static inline long argument(int argc, char **argv, int index, long otherwise)
  * free (read by the caller: printf may allocate), asleep, and after malloc_trim. */
 static inline void print_after(long base, long at_once)
 {
-    sleep_ms(300);
+    sleep_ms(150);
     long asleep = resident_bytes() - base;
     double start = seconds_now();
     malloc_trim(0);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The table of figures: lowtide beside stock glibc, jemalloc, mimalloc and tcmalloc.
 
-usage: test/bench/figures.py [GROUP...]     objects buffers ring largebuf threads time
-                                            instructions edge python address-space
+usage: test/bench/figures.py [GROUP...]     objects buffers ring rounds wakeups threads
+                                            time instructions edge python address-space
     LOWTIDE_LIB           the library; build/liblowtide.so
     LOWTIDE_BENCH_RUNS    runs behind each median; 3 (5 for times)
     LOWTIDE_BENCH_DIR     where the compiled programs are; by default make builds build/bench
@@ -29,7 +29,8 @@ LOWTIDE = os.path.realpath(os.environ.get("LOWTIDE_LIB") or REPO / "build" / "li
 PYTHON = os.environ.get("LOWTIDE_BENCH_PYTHON") or (
     "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable)
 RUNS = int(os.environ.get("LOWTIDE_BENCH_RUNS") or 3)
-PROGRAMS = ("objects", "buffers", "ring", "pair", "mix", "edge", "largebuf", "threads")
+PROGRAMS = ("objects", "buffers", "ring", "pair", "mix", "edge", "rounds", "threads",
+            "wakeups", "reads")
 STOCK_PYTHON = "pymalloc (stock)"
 
 
@@ -182,10 +183,25 @@ def ring():
     yield row("time", results, "run_s", seconds)
 
 
-def largebuf():
-    results = compare("largebuf", preloads(), lambda env: measure_once([program("largebuf")], env))
-    yield row("64 buffers of 1..16 MB, a round once warm", results, "round_s", seconds)
-    yield from after_rows("resident after 10 rounds", results)
+def rounds():
+    for what, label, count in ((1, "1 MB of small objects", 3000), (10, "10 MB", 1000),
+                               (100, "100 MB", 100), ("buffers", "64 buffers of 1..16 MB", 100)):
+        results = compare(f"rounds {what}", preloads(),
+                          lambda env: measure_once([program("rounds"), what, count], env))
+        yield row(f"{label}: a round, ms", results, "round_ms", "{:.3f}".format)
+        yield row(f"{label}: minor faults of a round", results, "round_faults", "{:.0f}".format)
+        yield from after_rows(label, results)
+
+
+def wakeups():
+    for blocks in (8, 300):
+        results = compare(f"wakeups {blocks}", preloads(),
+                          lambda env: measure_once([program("wakeups"), 200_000, 100_000, blocks], env))
+        yield row(f"100,000 wake-ups a second, {blocks} blocks each: busy time of one", results,
+                  "ns_each", nanoseconds)
+    results = compare("reads", preloads(), lambda env: measure_once([program("reads")], env))
+    yield row("a read of 1 byte from /dev/zero", results, "zero_ns_each", nanoseconds)
+    yield row("a read of 1 byte from a pipe", results, "pipe_ns_each", nanoseconds)
 
 
 def threads():
@@ -279,7 +295,8 @@ GROUPS = {
     "objects": ("Small objects: resident MB (MiB) above the start", objects),
     "buffers": ("Buffers: resident MB (MiB) above the start", buffers),
     "ring": ("Freed by another thread: resident MB (MiB) above the start", ring),
-    "largebuf": ("Large buffers in a loop: resident MB (MiB) above the start", largebuf),
+    "rounds": ("Built and dropped in a loop: from the third round on; resident MB (MiB) above the start", rounds),
+    "wakeups": ("Calls that wake up at once", wakeups),
     "threads": ("Threads that used every size: resident MB (MiB)", threads),
     "time": ("Time of one operation", time),
     "instructions": ("Instructions of one operation (callgrind)", instructions),
