@@ -72,8 +72,7 @@ size_t budget_release_ring(unsigned ring, int64_t pages) {
 /* `allowed`, and what is earned on top of that. */
 static int64_t with_earned(int64_t allowed) {
     int64_t earned = rings_sum(limits.earned_pages);
-    int64_t high = relaxed_load(&counters.live_high), before = relaxed_load(&limits.high_before);
-    int64_t room = (high > before ? high : before) - budget_occupied_pages();
+    int64_t room = budget_high_pages() - budget_occupied_pages();
     if (!earned || room <= allowed) return allowed;
     return earned < room - allowed ? allowed + earned : room;
 }

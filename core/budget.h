@@ -35,6 +35,7 @@ struct counters {
     _Atomic(int64_t) live_pages; /* in arenas and large buffers */
     _Atomic(int64_t) retained_pages[RINGS];
     _Atomic(int64_t) taken_bytes;       /* in blocks that are not free in their pools */
+    _Atomic(int64_t) held_bytes;        /* in enlarged magazines when last seen */
     _Atomic(int64_t) capacity_bytes;    /* in blocks that all magazines have room for */
     _Atomic(int64_t) heaps_open;        /* threads that have magazines */
     _Atomic(int64_t) large_pages;       /* of live_pages: in large buffers */
@@ -46,7 +47,7 @@ struct counters {
     _Atomic(int64_t) arenas_mapped;   /* ever */
     _Atomic(int64_t) arenas_unmapped; /* ever */
     _Atomic(int64_t) address_runs;    /* maximal runs of addresses that arenas and buffers occupy */
-    _Atomic(int64_t) live_high;       /* the most pages occupied since policy last lowered it */
+    _Atomic(int64_t) live_high;       /* the most the program held since policy last lowered it */
     _Atomic(int64_t) fresh_pages[RINGS];    /* ever made live without being resident */
     _Atomic(int64_t) reused_pages[RINGS];   /* ever made live out of what was retained */
     _Atomic(int64_t) released_pages[RINGS]; /* ever, with madvise or munmap */
@@ -67,11 +68,26 @@ static inline int64_t budget_occupied_pages(void) {
     return relaxed_load(&counters.live_pages) + relaxed_load(&counters.large_spare_pages);
 }
 
+/* The same without what was last seen in enlarged magazines: what the program holds. */
+static inline int64_t budget_program_pages(void) {
+    return budget_occupied_pages() - (relaxed_load(&counters.held_bytes) >> PAGE_SHIFT);
+}
+
+/* The most of that in the last second. */
+static inline int64_t budget_high_pages(void) {
+    int64_t high = relaxed_load(&counters.live_high), before = relaxed_load(&limits.high_before);
+    return high > before ? high : before;
+}
+
+static inline void budget_note_high(void) {
+    int64_t pages = budget_program_pages();
+    if (pages > relaxed_load(&counters.live_high)) relaxed_store(&counters.live_high, pages);
+}
+
 /* Pages became live: `fresh` that were not resident, `reused` out of what was retained. */
 static inline void budget_count_live(unsigned ring, int64_t fresh, int64_t reused) {
     count_add(&counters.live_pages, fresh + reused);
-    int64_t occupied = budget_occupied_pages();
-    if (occupied > relaxed_load(&counters.live_high)) relaxed_store(&counters.live_high, occupied);
+    budget_note_high();
     if (fresh) count_add(&counters.fresh_pages[ring], fresh);
     if (reused) count_add(&counters.reused_pages[ring], reused);
 }
@@ -90,12 +106,11 @@ static inline int64_t budget_arena_pages(void) {
     return budget_retained_pages() - relaxed_load(&counters.retained_pages[RING_LARGE]);
 }
 
-/* What all magazines together may have room for where blocks that were spilled come right back.
- * What is earned may wait in magazines as well as in free pages: their pages were live at the high
- * water, too. Capacities are hardly ever filled at the same time, so they count half. */
-static inline int64_t budget_enlarged_bytes(void) {
-    return (relaxed_load(&limits.magazine.base_pages) + 2 * rings_sum(limits.earned_pages)) *
-           PAGE_BYTES;
+/* What is earned may wait in magazines as well as in free pages: what they have room for counts
+ * half, since it is hardly ever filled in all classes at once. */
+static inline int64_t budget_earned_room_bytes(void) {
+    int64_t room = 2 * rings_sum(limits.earned_pages), high = budget_high_pages();
+    return (room < high ? room : high) * PAGE_BYTES;
 }
 
 /* The guarantee holds whatever magazines pin if it holds with the live pages underestimated as the
@@ -116,8 +131,8 @@ static inline bool budget_holds_for_any_magazines(void) {
  * pages or what is earned bounds them already, else the open heaps share the allowance. */
 static inline int64_t budget_magazine_share(void) {
     int64_t pages = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages);
-    int64_t earned = rings_sum(limits.earned_pages);
-    if (earned && relaxed_load(&counters.capacity_bytes) <= budget_enlarged_bytes())
+    if (rings_sum(limits.earned_pages) &&
+        relaxed_load(&counters.capacity_bytes) <= budget_earned_room_bytes())
         return INT64_MAX;
     if (pages <= relaxed_load(&limits.magazine.base_pages) || budget_holds_for_any_magazines())
         return INT64_MAX;

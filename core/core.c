@@ -195,6 +195,7 @@ void *core_realloc(void *p, size_t bytes) {
 }
 
 bool core_trim(size_t keep_bytes) {
+    heap_adopt_orphans(UINT32_MAX);
     struct heap *gate = gate_enter();
     heap_flush(false);
     size_t released = budget_release_to((int64_t)(keep_bytes >> PAGE_SHIFT), RELEASE_LARGE_FIRST);

@@ -15,7 +15,7 @@
  * Locks: none that guards data; every shared word changes by one atomic operation, so there is no
  * lock order. A heap's robust mutex only tells that its owner lives. fork keeps other threads out
  * of slow paths for a bounded time (gate.h), and its child takes over what they held
- * (heap_adopt_after_fork).
+ * (heap_adopt_orphans).
  *
  * Out of memory: NULL, after everything retained was released and tried again; never an abort.
  */

@@ -5,7 +5,7 @@
  * a gate; fork closes it, waits until nobody is inside, and opens it again in parent and child.
  * Nobody waits for ever: fork may need a lock of libc's that is held by a thread which waits here,
  * so whoever has waited GATE_WAIT_MS goes on. Magazines change outside of the gate; a child
- * distrusts those of other threads (heap_adopt_after_fork).
+ * distrusts those of other threads (heap_adopt_orphans).
  */
 #ifndef LOWTIDE_CORE_GATE_H
 #define LOWTIDE_CORE_GATE_H

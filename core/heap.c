@@ -173,7 +173,9 @@ static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
     relaxed_store(&heap->is_dirty, true);
     if (UNLIKELY(heap->flush_round != relaxed_load(&limits.flush_round))) follow_flush_round(heap);
     uint64_t n = relaxed_load(&heap->refills) + relaxed_load(&heap->spills);
-    if (n % HOOK_INTERVAL == 0 && heap_slow_path_hook) heap_slow_path_hook();
+    if (n % HOOK_INTERVAL) return;
+    magazines_note_held(heap);
+    if (heap_slow_path_hook) heap_slow_path_hook();
 }
 
 /* As freed into the magazine, and no longer as returned to its pool (pool.c writes that). */
@@ -191,8 +193,8 @@ static void *take_one(unsigned class_id, bool *zero) {
 
 static void *refill(unsigned class_id, bool *zero) {
     struct heap *heap = heap_of_thread();
+    if (heap) count_slow_path(heap, &heap->refills);
     if (!heap || zero || !class_table[class_id].magazine_blocks) return take_one(class_id, zero);
-    count_slow_path(heap, &heap->refills);
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
     if (m->top > d->base) return *--m->top; /* the hook freed */
@@ -221,12 +223,12 @@ void *heap_refill(unsigned class_id, bool *zero) {
 static void spill(void *block, unsigned class_id) {
     struct magazine *m;
     struct heap *heap = heap_of_thread();
+    if (heap) count_slow_path(heap, &heap->spills);
     if (!heap || !class_table[class_id].magazine_blocks) {
         pool_return(class_id, &block, 1);
         budget_enforce(RELEASE_LARGE_FIRST);
         return;
     }
-    count_slow_path(heap, &heap->spills);
     m = &heap->magazine[class_id];
     if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) magazines_shrink(heap);
     if (m->top == m->limit && !magazine_grow(heap, class_id)) magazine_spill(heap, class_id);
@@ -247,34 +249,57 @@ void heap_spill(void *block, struct magazine *m) {
 
 /* What a magazine of a thread that is gone holds, as far as pool and page map agree. */
 static void adopt_magazine(struct heap *heap, unsigned class_id) {
-    struct magazine *m = &heap->magazine[class_id];
-    for (void **slot = m->top; slot[-1] != magazine_floor; slot--) {
+    void *blocks[MAGAZINE_BLOCKS];
+    unsigned n = 0;
+    for (void **slot = heap->magazine[class_id].top; slot[-1] != magazine_floor; slot--) {
         uintptr_t address = (uintptr_t)slot[-1];
-        if (pagemap_class(address) != class_id || !pagemap_is_block_start(address, class_id))
+        if (pagemap_class(address) != class_id || !pagemap_is_block_start(address, class_id) ||
+            pool_block_is_free(class_id, slot[-1]))
             continue;
-        if (!pool_block_is_free(class_id, slot[-1])) pool_return(class_id, &slot[-1], 1);
+        blocks[n++] = slot[-1];
+        if (n < MAGAZINE_BLOCKS) continue;
+        pool_return(class_id, blocks, n);
+        n = 0;
     }
+    if (n) pool_return(class_id, blocks, n);
     magazine_forget(heap, class_id);
 }
 
-void heap_adopt_after_fork(void) {
-    heap_lent = NULL; /* forked from a signal handler while asleep: it is adopted like the others */
+static _Atomic(uint32_t) orphans;
+
+void heap_adopt_orphans(unsigned most) {
+    for (uint32_t id = 0; most && relaxed_load(&orphans) && id < atomic_load(&heap_count); id++) {
+        struct heap *heap = atomic_load(&heap_table[id]);
+        if (!heap || !atomic_exchange(&heap->is_orphan, false)) continue;
+        atomic_fetch_sub(&orphans, 1);
+        struct heap *gate = gate_enter();
+        for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
+        life_init(heap);
+        pthread_mutex_lock(&heap->life);
+        give_back(heap);
+        gate_leave(gate);
+        most--;
+    }
+}
+
+void heap_after_fork(void) {
+    heap_lent = NULL; /* forked from a signal handler while asleep: an orphan like the others */
     struct heap *mine = heap_current;
     if (mine != &heap_none && mine != &heap_gone) {
         life_init(mine); /* the thread's id is another one here */
         pthread_mutex_lock(&mine->life);
     }
+    atomic_store(&orphans, 0);
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);
         if (!heap || heap == mine || atomic_load(&heap->closed)) continue;
         struct pool *leased = relaxed_load(&heap->leased);
         if (leased) pool_end_orphaned_lease(leased);
-        for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
         relaxed_store(&heap->gate_depth, 0);
         relaxed_store(&heap->lending, 0);
-        life_init(heap);
-        pthread_mutex_lock(&heap->life);
-        give_back(heap);
+        relaxed_store(&heap->is_asleep, true);
+        atomic_store(&heap->is_orphan, true);
+        atomic_fetch_add(&orphans, 1);
     }
 }
 

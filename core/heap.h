@@ -45,11 +45,14 @@ struct heap {
     _Atomic(bool) is_dirty;    /* something may be given back since it was last flushed whole;
                                   heap_none's is shared */
     _Atomic(bool) is_asleep;   /* the owner is in a blocking call */
+    _Atomic(bool) is_orphan;   /* the owner was not forked with the rest */
     _Atomic(uint32_t) lending; /* core/lend.c */
     word has_news;             /* core/lend.c */
     uint32_t flush_round; /* limits.flush_round when it was last emptied for that; owner only */
     int64_t housekept_ms; /* for the slow-path hook's use; owner only */
     _Atomic(int64_t) refused_ms; /* for policy's use: when it last refused to give back */
+    int64_t held_bytes;          /* in its magazines when last seen; 0 while none is enlarged */
+    uint32_t enlarged;           /* magazines beyond their normal capacity */
     uint32_t classes_in_use;     /* with a capacity; owner only */
     uint32_t id;
     word closed;          /* 1: waits for a thread */
@@ -100,10 +103,13 @@ HIDDEN void heap_check_magazines(void);
 /* The thread is about to end: flush, give the heap up, and go on without one. */
 HIDDEN void heap_close(void);
 
-/* In a forked child: takes over what the threads that are gone held. Their magazines may have been
- * copied in the middle of a change, so each block is asked for in the page map and its pool first.
- */
-HIDDEN void heap_adopt_after_fork(void);
+/* In a forked child, at once: the heaps of the threads that are gone become orphans. */
+HIDDEN void heap_after_fork(void);
+
+/* Takes over what up to `most` orphans held. Their magazines may have been copied in the middle of
+ * a change, so each block is asked for in the page map and its pool first. Not at once, since most
+ * children go on to exec, and taking over unshares the pages of the blocks. */
+HIDDEN void heap_adopt_orphans(unsigned most);
 
 /* True when the block waits in a magazine of the class; other threads' are read without their
  * leave, so the answer for them is a guess that is right while they rest. */

@@ -80,6 +80,8 @@ static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity
     heap->capacity_pages += more * info->page_weight;
     count_add(&counters.capacity_bytes, more * info->block_bytes);
     heap->classes_in_use += (uint32_t)(capacity > 0) - (uint32_t)(d->capacity > 0);
+    unsigned normal = normal_capacity(class_id);
+    heap->enlarged += (uint32_t)(capacity > normal) - (uint32_t)(d->capacity > normal);
     d->capacity = (uint16_t)capacity;
     heap->magazine[class_id].limit = d->base + capacity;
 }
@@ -116,14 +118,16 @@ static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
     return fair < 1 ? 1 : fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
 }
 
-/* The next step beyond the normal capacity: twice as much for a magazine that has let go and taken
- * back as many blocks as it has room for. 0 = not now. */
+/* The next step beyond the normal capacity: half as much again for a magazine that has let go and
+ * taken back as many blocks as it has room for. 0 = not now. */
 static unsigned enlarged_capacity(struct desk *d, unsigned class_id) {
-    unsigned next = 2u * d->capacity + 1;
+    unsigned next = d->capacity + d->capacity / 2u + 1;
     if (next > ENLARGED_MOST || d->came_back < d->capacity) return 0;
     int64_t room = relaxed_load(&counters.capacity_bytes) +
                    (int64_t)(next - d->capacity) * class_table[class_id].block_bytes;
-    if (room > budget_enlarged_bytes()) return 0;
+    int64_t base = (int64_t)relaxed_load(&limits.magazine.base_pages) * PAGE_BYTES;
+    int64_t earned = budget_earned_room_bytes() / 16 * 15; /* which moves a little all the time */
+    if (room > (earned > base ? earned : base)) return 0;
     d->came_back = 0;
     return next;
 }
@@ -164,6 +168,16 @@ void magazines_flush(struct heap *heap) {
         if (heap->desk[c].capacity) magazine_flush(heap, c);
         heap->desk[c].spilled = heap->desk[c].came_back = 0;
     }
+    magazines_note_held(heap);
+}
+
+void magazines_note_held_slow(struct heap *heap) {
+    int64_t held = 0;
+    for (unsigned c = 1; c < CLASSES && heap->enlarged; c++)
+        held += (heap->magazine[c].top - heap->desk[c].base) * (int64_t)class_table[c].block_bytes;
+    count_add(&counters.held_bytes, held - heap->held_bytes);
+    heap->held_bytes = held;
+    budget_note_high();
 }
 
 /* The older blocks go to the pools, `keep` stay. Meanwhile the newer ones stand on a floor of

@@ -3,8 +3,9 @@
  * Capacities begin with 7 and double at each refill or spill, up to what the class has normally
  * (class_table) and the thread's share of the budget, but one block is always allowed, so that the
  * common malloc/free pair stays out of the pools. Where blocks that were spilled come right back, a
- * magazine is enlarged beyond that, within what all may have room for together
- * (budget_enlarged_bytes), and falls back when nothing moves in it or the budget shrinks.
+ * magazine is enlarged beyond that, as long as all together have room for no more than the base of
+ * the budget's allowance, or what is earned (budget_earned_room_bytes), and falls back when nothing
+ * moves in it or the budget shrinks.
  *
  * A heap's slots: a first part of 7 and fewer slots a class, together a page; a second with the
  * normal capacities, of which only what is used gets touched; enlarged magazines have mappings of
@@ -50,6 +51,12 @@ HIDDEN void magazines_shrink(struct heap *heap);
  * call. */
 HIDDEN void magazines_flush(struct heap *heap);
 HIDDEN void magazines_flush_idle(struct heap *heap);
+
+/* Looks at what the heap's magazines hold, if one is enlarged. */
+HIDDEN void magazines_note_held_slow(struct heap *heap);
+static inline void magazines_note_held(struct heap *heap) {
+    if (UNLIKELY(heap->enlarged || heap->held_bytes)) magazines_note_held_slow(heap);
+}
 
 /* Leaves what the magazine holds to the caller. */
 HIDDEN void magazine_forget(struct heap *heap, unsigned class_id);

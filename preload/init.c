@@ -44,7 +44,7 @@ static void heap_opened(void) {
 static void child_after_fork(void) {
     gate_reset();
     policy_after_fork();
-    heap_adopt_after_fork();
+    heap_after_fork();
 }
 
 /* What is not found stays a direct system call. */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every suite, one after the other; `make test` calls it. usage: test/run.sh [SUITE...]
-# Each suite closes with `name: N passed, N failed`; the last line adds them up. A suite that ends otherwise than by
-# its exit code and that line says counts as one failure.
+# Each suite closes with `name: N passed, N failed`, and after a comma what it skipped; the last line adds them up. A suite
+# that ends otherwise than by its exit code and that line says counts as one failure.
 set -u
 cd "$(dirname "$0")/.."
 declare -A suite=(
@@ -12,9 +12,10 @@ declare -A suite=(
     [faults]="make -s fault-tests"
     [traps]="make -s trap-tests"
     [fuzz]="make -s fuzz-tests"
+    [pressure]="make -s pressure-tests"
     [programs]="test/preload/run.sh"
 )
-order=(lint unit stress model faults traps fuzz programs)
+order=(lint unit stress model faults traps fuzz pressure programs)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)
@@ -26,7 +27,7 @@ for name in "${order[@]}"; do
     ${suite[$name]} 2>&1 | tee "$log"
     code=${PIPESTATUS[0]}
     # Criterion's own closing line counts crashes apart.
-    counts=$(sed -nE -e 's/.*: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' \
+    counts=$(sed -nE -e 's/.*: ([0-9]+) passed, ([0-9]+) failed(, [0-9]+ skipped: .*)?$/\1 \2/p' \
         -e 's/.*Passing: ([0-9]+) \| Failing: ([0-9]+) \| Crashing: ([0-9]+).*/\1 \2 \3/p' "$log")
     suite_passed=$(awk '{n += $1} END {print n + 0}' <<<"$counts")
     suite_failed=$(awk '{n += $2 + $3} END {print n + 0}' <<<"$counts")

@@ -3,10 +3,11 @@
  *
  * Pure: readings and time come in as arguments. What was released within the last second is a
  * credit; pages that become live without being resident while there is credit have bounced, and are
- * earned: a job that builds and drops its buffers in a loop pays for one round and keeps them from
- * the second on, and one whose memory does not come back earns nothing. Core keeps what is earned
- * below the high water of live pages of the last second.
- * Earned retention is lost when nothing of it was used for a tick.
+ * earned, up to what was free at one time within that second, retained or released: a job that
+ * builds and drops its buffers in a loop pays for one round and keeps them from the second on, and
+ * one whose memory does not come back earns nothing. Core keeps what is earned below the high water
+ * of live pages of the last second. Earned retention is lost when nothing of it was used for a
+ * tick.
  */
 #ifndef LOWTIDE_EARN_H
 #define LOWTIDE_EARN_H
@@ -29,6 +30,7 @@ struct earn_state {
     int64_t half_began_ms;
     int64_t
         credit[2]; /* released and not yet back: in this half of the window, in the one before */
+    int64_t free_high[2]; /* the most retained and not yet back, likewise */
     int64_t earned_pages;
     int64_t used_pages; /* reused or bounced since the last tick */
     bool has_turned;    /* a half began: the high water of live pages is to be taken anew */

@@ -78,6 +78,7 @@ void housekeep(void) {
     if (now - heap_current->housekept_ms < EARN_TICK_MS) return;
     heap_current->housekept_ms = now;
     keeper_note_activity();
+    heap_adopt_orphans(1);
     heap_flush(true);
     if (tick(now, keep)) release_down(keep);
 }
@@ -175,6 +176,7 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
     state_leave();
     if (!may) return refuse(now, wait);
     relaxed_store(&heap_current->is_dirty, false);
+    heap_adopt_orphans(1);
     heap_flush(false);
     if (is_last) heap_flush_lent();
     budget_release_to(budget_target_pages(), RELEASE_LARGE_FIRST);

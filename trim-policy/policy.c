@@ -43,7 +43,7 @@ void policy_apply_earned(void) {
                       policy_state.may_earn ? policy_state.earn[ring].earned_pages : 0);
     if (!policy_state.earn[0].has_turned) return; /* all turn together */
     relaxed_store(&limits.high_before, relaxed_load(&counters.live_high));
-    relaxed_store(&counters.live_high, budget_occupied_pages());
+    relaxed_store(&counters.live_high, budget_program_pages());
 }
 
 /* What could be given back is worth a look from a MiB on; and where memory was short at the last
@@ -96,6 +96,7 @@ void policy_init(void) {
 
 void policy_after_fork(void) {
     state_leave();
+    heap_current->housekept_ms = policy_clock_ms(); /* most children go on to exec */
     keeper_after_fork();
 }
 

@@ -66,9 +66,15 @@ static void read_process(const char *root, struct process_limits *process) {
                              "VmData:", true);
 }
 
+/* What was not found may have been out of reach for a moment only, and is looked for again now and
+ * then: the list of mounts may be long. */
+enum { LOOKS_A_SEARCH = 16 };
+
 static void find_place(const char *root, struct sample *sample) {
     uint64_t fingerprint = cgroup_fingerprint(root);
-    if (sample->has_place && fingerprint == sample->place_fingerprint) return;
+    bool is_found = sample->place.memory.path[0] || sample->place.unified.path[0];
+    bool is_due = !is_found && ++sample->looks % LOOKS_A_SEARCH == 0;
+    if (sample->has_place && fingerprint == sample->place_fingerprint && !is_due) return;
     cgroup_locate(root, &sample->place);
     sample->place_fingerprint = fingerprint;
     sample->has_place = true;

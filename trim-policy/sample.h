@@ -44,6 +44,7 @@ struct sample {
     struct cgroup_place place;
     uint64_t place_fingerprint;
     bool has_place;
+    unsigned looks; /* in vain */
 };
 
 /* Never fails; keeps errno; less than 4 KiB of stack, one descriptor at a time. Measured on a

@@ -314,7 +314,8 @@ static void interrupt_spill(void) {
 static void (*interrupt)(void);
 static void adopt(void *mine) {
     if (interrupt) interrupt();
-    heap_adopt_after_fork();
+    heap_after_fork();
+    heap_adopt_orphans(UINT32_MAX);
     heap_flush(false);
     if (heap_verify()) report_line(heap_verify());
     if (counters.heaps_open != 1) report_line("other heaps are still open");
