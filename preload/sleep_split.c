@@ -42,28 +42,6 @@ struct split {
     sigset_t during;     /* the mask of the halves */
 };
 
-/* Prepares two halves of which the first ends in `wait_ms`. */
-static NOINLINE bool split_prepare(struct split *s, int64_t total_ns, int wait_ms,
-                                   const sigset_t *mask) {
-    sigset_t all;
-    sigfillset(&all);
-    if (wait_ms <= 0 || total_ns <= wait_ms * MS_NS || pthread_sigmask(SIG_BLOCK, &all, &s->before))
-        return false;
-    s->first_ns = wait_ms * MS_NS;
-    s->deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
-    s->during = mask ? *mask : s->before;
-    return true;
-}
-
-/* Gives back if it is time. True if it is not yet, and the wait of `total_ns` is longer than until
- * then: it is to be made in two halves. */
-static inline bool split_begin(struct split *s, int64_t total_ns, const sigset_t *mask) {
-    int wait_ms = 0;
-    return UNLIKELY(policy_has_sleep_work()) && total_ns &&
-           policy_before_sleep(true, &wait_ms) == SLEEP_LATER &&
-           split_prepare(s, total_ns, wait_ms, mask);
-}
-
 static int64_t split_left(const struct split *s) {
     if (s->deadline_ns == FOR_EVER) return FOR_EVER;
     int64_t left = s->deadline_ns - monotonic_ns();
@@ -96,6 +74,29 @@ static int in_halves(struct split *s, half_call *half, void *call) {
     return result;
 }
 
+static NOINLINE int split_wait(struct split *s, int64_t total_ns, const sigset_t *mask,
+                               half_call *half, void *call, bool can_be_ready) {
+    sigset_t all;
+    s->deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
+    /* What is ready needs no sleep: an event loop that never sleeps pays nothing more. */
+    int result = can_be_ready ? half(call, 0, mask) : 0;
+    if (result) return result;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &s->before);
+    s->during = mask ? *mask : s->before;
+    return in_halves(s, half, call);
+}
+
+/* Gives back if it is time. True if it is not yet, and the wait of `total_ns` is longer than until
+ * then: it is to be made in two halves, with split_wait. */
+static inline bool split_begin(struct split *s, int64_t total_ns) {
+    int wait_ms = 0;
+    if (LIKELY(!policy_has_sleep_work()) || !total_ns) return false;
+    if (policy_before_sleep(true, &wait_ms) != SLEEP_LATER) return false;
+    s->first_ns = wait_ms * MS_NS;
+    return wait_ms > 0 && total_ns > s->first_ns;
+}
+
 /* ---- poll ---- */
 
 struct poll_call {
@@ -111,9 +112,9 @@ static int poll_half(void *call, int64_t ns, const sigset_t *mask) {
 
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
     struct split s;
-    bool is_split = split_begin(&s, milliseconds(timeout_ms), NULL);
-    return is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
-                    : ASLEEP(poll, (fds, n, timeout_ms));
+    int64_t ns = milliseconds(timeout_ms);
+    if (!split_begin(&s, ns)) return ASLEEP(poll, (fds, n, timeout_ms));
+    return split_wait(&s, ns, NULL, poll_half, &(struct poll_call){fds, n}, true);
 }
 
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room) {
@@ -124,9 +125,9 @@ EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room)
 EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
                  const sigset_t *mask) {
     struct split s;
-    bool is_split = split_begin(&s, nanoseconds(timeout), mask);
-    return is_split ? in_halves(&s, poll_half, &(struct poll_call){fds, n})
-                    : ASLEEP(ppoll, (fds, n, timeout, mask));
+    int64_t ns = nanoseconds(timeout);
+    if (!split_begin(&s, ns)) return ASLEEP(ppoll, (fds, n, timeout, mask));
+    return split_wait(&s, ns, mask, poll_half, &(struct poll_call){fds, n}, true);
 }
 
 EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
@@ -171,11 +172,11 @@ static int64_t timeval_ns(const struct timeval *t) {
 EXPORT int select(int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
                   struct timeval *restrict timeout) {
     struct split s;
-    bool is_split = split_begin(&s, select_total_ns(n, timeval_ns(timeout)), NULL);
-    if (!is_split) return ASLEEP(select, (n, in, out, other, timeout));
+    int64_t ns = select_total_ns(n, timeval_ns(timeout));
+    if (!split_begin(&s, ns)) return ASLEEP(select, (n, in, out, other, timeout));
     struct select_call call;
     select_prepare(&call, n, in, out, other);
-    int result = in_halves(&s, select_half, &call);
+    int result = split_wait(&s, ns, NULL, select_half, &call, true);
     if (timeout) {
         int64_t left = split_left(&s); /* Linux says how much was not slept */
         *timeout = (struct timeval){left / SECOND_NS, left % SECOND_NS / 1000};
@@ -186,11 +187,11 @@ EXPORT int select(int n, fd_set *restrict in, fd_set *restrict out, fd_set *rest
 EXPORT int pselect(int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
                    const struct timespec *restrict timeout, const sigset_t *restrict mask) {
     struct split s;
-    bool is_split = split_begin(&s, select_total_ns(n, nanoseconds(timeout)), mask);
-    if (!is_split) return ASLEEP(pselect, (n, in, out, other, timeout, mask));
+    int64_t ns = select_total_ns(n, nanoseconds(timeout));
+    if (!split_begin(&s, ns)) return ASLEEP(pselect, (n, in, out, other, timeout, mask));
     struct select_call call;
     select_prepare(&call, n, in, out, other);
-    return in_halves(&s, select_half, &call);
+    return split_wait(&s, ns, mask, select_half, &call, true);
 }
 
 /* ---- epoll ---- */
@@ -208,32 +209,32 @@ static int epoll_half(void *call, int64_t ns, const sigset_t *mask) {
 
 EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeout_ms) {
     struct split s;
-    bool is_split = split_begin(&s, milliseconds(timeout_ms), NULL);
-    return is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
-                    : ASLEEP(epoll_wait, (fd, events, n, timeout_ms));
+    int64_t ns = milliseconds(timeout_ms);
+    if (!split_begin(&s, ns)) return ASLEEP(epoll_wait, (fd, events, n, timeout_ms));
+    return split_wait(&s, ns, NULL, epoll_half, &(struct epoll_call){fd, events, n}, true);
 }
 
 EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeout_ms,
                        const sigset_t *mask) {
     struct split s;
-    bool is_split = split_begin(&s, milliseconds(timeout_ms), mask);
-    return is_split ? in_halves(&s, epoll_half, &(struct epoll_call){fd, events, n})
-                    : ASLEEP(epoll_pwait, (fd, events, n, timeout_ms, mask));
+    int64_t ns = milliseconds(timeout_ms);
+    if (!split_begin(&s, ns)) return ASLEEP(epoll_pwait, (fd, events, n, timeout_ms, mask));
+    return split_wait(&s, ns, mask, epoll_half, &(struct epoll_call){fd, events, n}, true);
 }
 
 /* ---- sleeping: ppoll without descriptors, whose mask is switched atomically ---- */
 
-static int sleep_in_halves(struct split *s, struct timespec *left) {
-    int result = in_halves(s, poll_half, &(struct poll_call){NULL, 0});
+static int split_sleep(struct split *s, int64_t ns, struct timespec *left) {
+    int result = split_wait(s, ns, NULL, poll_half, &(struct poll_call){NULL, 0}, false);
     if (result && left) timespec_of(split_left(s), left);
     return result;
 }
 
 EXPORT int nanosleep(const struct timespec *request, struct timespec *left) {
     struct split s;
-    bool is_split =
-        split_begin(&s, request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0, NULL);
-    return is_split ? sleep_in_halves(&s, left) : ASLEEP(nanosleep, (request, left));
+    int64_t ns = request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0;
+    if (!split_begin(&s, ns)) return ASLEEP(nanosleep, (request, left));
+    return split_sleep(&s, ns, left);
 }
 
 /* Only where the monotonic clock tells when the whole ends; other clocks can be set while we sleep.
@@ -251,10 +252,10 @@ static int64_t clock_total_ns(clockid_t clock, int flags, const struct timespec 
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
                            struct timespec *left) {
     struct split s;
-    bool is_split = split_begin(&s, clock_total_ns(clock, flags, request), NULL);
-    if (!is_split) return ASLEEP(clock_nanosleep, (clock, flags, request, left));
+    int64_t ns = clock_total_ns(clock, flags, request);
+    if (!split_begin(&s, ns)) return ASLEEP(clock_nanosleep, (clock, flags, request, left));
     int saved = errno;
-    int result = sleep_in_halves(&s, flags ? NULL : left) ? errno : 0;
+    int result = split_sleep(&s, ns, flags ? NULL : left) ? errno : 0;
     errno = saved;
     return result;
 }
