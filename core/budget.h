@@ -109,7 +109,7 @@ static inline int64_t budget_arena_pages(void) {
 /* What is earned may wait in magazines as well as in free pages: what they have room for counts
  * half, since it is hardly ever filled in all classes at once. */
 static inline int64_t budget_earned_room_bytes(void) {
-    int64_t room = 2 * rings_sum(limits.earned_pages), high = budget_high_pages();
+    int64_t room = 2 * rings_sum(limits.earned_pages), high = budget_high_pages() * 3 / 2;
     return (room < high ? room : high) * PAGE_BYTES;
 }
 

@@ -122,7 +122,8 @@ static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
  * taken back as many blocks as it has room for. 0 = not now. */
 static unsigned enlarged_capacity(struct desk *d, unsigned class_id) {
     unsigned next = d->capacity + d->capacity / 2u + 1;
-    if (next > ENLARGED_MOST || d->came_back < d->capacity) return 0;
+    if (next > ENLARGED_MOST) next = ENLARGED_MOST;
+    if (d->came_back < d->capacity) return 0;
     int64_t room = relaxed_load(&counters.capacity_bytes) +
                    (int64_t)(next - d->capacity) * class_table[class_id].block_bytes;
     int64_t base = (int64_t)relaxed_load(&limits.magazine.base_pages) * PAGE_BYTES;
