@@ -56,15 +56,18 @@ static bool is_takable(unsigned class_id, void **block, const struct magazine *m
 /* A block of the class from magazine or pools; once more after giving back everything retained,
  * since memory or address space that another tier holds may be what is missing. */
 static void *take_block(unsigned class_id, bool *zero) {
+    heap_busy(true);
     struct magazine *m = &heap_current->magazine[class_id];
     for (void **block; (block = m->top[-1]) != magazine_floor;) {
         m->top--;
         if (!is_takable(class_id, block, m)) continue;
+        heap_busy(false);
         if (zero) *zero = false;
         block[0] = block[1] = NULL;
         return block;
     }
     void *block = heap_refill(class_id, zero);
+    heap_busy(false);
     if (!block && core_trim(0)) block = heap_refill(class_id, zero);
     return block;
 }
@@ -137,6 +140,7 @@ static size_t owned_bytes(const void *p, const char *call) {
 }
 
 void core_free_slow(void *p) {
+    heap_busy(false);
     if (!p) return;
     uintptr_t address = (uintptr_t)p;
     unsigned class_id = pagemap_class(address);

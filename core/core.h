@@ -75,12 +75,14 @@ static ALWAYS_INLINE bool block_is_sound(void **block, const struct magazine *m)
 
 static ALWAYS_INLINE void *core_malloc(size_t bytes) {
     if (UNLIKELY(bytes > SMALL_MAX)) return core_malloc_slow(bytes);
+    heap_busy(true);
     struct magazine *m =
         (struct magazine *)((char *)heap_current->magazine + ((bytes + 15) & ~(size_t)15));
     void **top = m->top;
     void **block = top[-1];
     if (UNLIKELY(!block_is_sound(block, m))) return core_malloc_slow(bytes);
     m->top = top - 1;
+    heap_busy(false);
     __builtin_prefetch(top[-2]);
     block[0] = NULL;
     return block;
@@ -92,6 +94,7 @@ static ALWAYS_INLINE void *core_malloc(size_t bytes) {
 static ALWAYS_INLINE void core_free(void *p) {
     uintptr_t address = (uintptr_t)p, gib = address >> LEAF_SHIFT;
     if (UNLIKELY(gib >= ROOT_ENTRIES)) goto slow;
+    heap_busy(true);
     struct pagemap *map = &pagemap;
     __asm__("" : "+r"(map));
     uintptr_t leaf = acquire_load(&map->root[gib]);
@@ -110,6 +113,7 @@ static ALWAYS_INLINE void core_free(void *p) {
     *(struct magazine **)p = m;
     *top = p;
     m->top = top + 1;
+    heap_busy(false);
     return;
 slow:
     core_free_slow(p);

@@ -28,6 +28,8 @@ HIDDEN void gate_pause(void);
 /* Enters; returns what gate_leave needs. May be nested, also by what the kernel's door calls. */
 static inline struct heap *gate_enter(void) {
     struct heap *heap = heap_current;
+    heap_thread.depth++;
+    atomic_signal_fence(memory_order_seq_cst);
     if (is_single_threaded()) return NULL;
     if (heap == &heap_none || heap == &heap_gone) {
         atomic_fetch_add(&gate_others, 1);
@@ -40,12 +42,13 @@ static inline struct heap *gate_enter(void) {
 }
 
 static inline void gate_leave(struct heap *heap) {
-    if (!heap) return;
     if (heap == &heap_none)
         atomic_fetch_sub(&gate_others, 1);
-    else
+    else if (heap)
         atomic_store_explicit(&heap->gate_depth, relaxed_load(&heap->gate_depth) - 1,
                               memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    heap_thread.depth--;
 }
 
 /* Before fork and after it in the parent. In the child: gate_reset. */

@@ -21,7 +21,7 @@ enum { HOOK_INTERVAL = 16 };
         .desk = {[0 ... CLASSES - 1] = {.base = magazine_nothing + 1}},                       \
     }
 struct heap heap_none = NO_MAGAZINES, heap_gone = NO_MAGAZINES;
-_Thread_local struct heap *heap_current = &heap_none;
+_Thread_local struct heap_thread heap_thread = {.current = &heap_none};
 _Atomic(struct heap *) heap_table[MAX_HEAPS];
 _Atomic(uint32_t) heap_count;
 void (*heap_opened_hook)(void);
@@ -243,6 +243,7 @@ void heap_spill(void *block, struct magazine *m) {
     struct heap *gate = gate_enter();
     spill(block, class_id);
     gate_leave(gate);
+    heap_busy(false);
 }
 
 /* ---- the others ---- */

@@ -59,7 +59,29 @@ struct heap {
     pthread_mutex_t life; /* robust, held by the owner; who finds that one dead takes over */
 } __attribute__((aligned(CACHE_LINE)));
 
-extern HIDDEN _Thread_local struct heap *heap_current __attribute__((tls_model("initial-exec")));
+/* What each thread has of its own, together so that one look-up finds all. A signal handler may
+ * interrupt malloc or free and then make a blocking call, which must not flush the magazines under
+ * their hands: in the fast paths `is_busy` says so, in slow paths, which may nest, `depth`. */
+struct heap_thread {
+    struct heap *current;
+    struct heap *lent;       /* core/lend.h */
+    volatile bool is_busy;   /* in malloc or free */
+    volatile uint32_t depth; /* slow paths entered (core/gate.h) */
+};
+extern HIDDEN _Thread_local struct heap_thread heap_thread
+    __attribute__((tls_model("initial-exec")));
+#define heap_current heap_thread.current
+
+/* Around what touches magazines outside of the gate. Whoever leaves a fast path for a slow one
+ * leaves this to it. */
+static inline void heap_busy(bool is_busy) {
+    atomic_signal_fence(memory_order_seq_cst);
+    heap_thread.is_busy = is_busy;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* The thread is in malloc or free, so the caller runs in a signal handler. */
+static inline bool heap_is_in_use(void) { return heap_thread.is_busy || heap_thread.depth; }
 extern HIDDEN struct heap heap_none, heap_gone;
 extern HIDDEN void *magazine_floor[2];
 extern HIDDEN _Atomic(struct heap *) heap_table[MAX_HEAPS];

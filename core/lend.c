@@ -6,7 +6,6 @@
 #include "gate.h"
 #include "index.h"
 
-_Thread_local struct heap *heap_lent;
 static struct index lent_index;
 
 enum { OWNED, LENT, TENDED };

@@ -13,7 +13,7 @@
 #include "heap.h"
 
 /* The heap that the calling thread has lent, or NULL. */
-extern HIDDEN _Thread_local struct heap *heap_lent __attribute__((tls_model("initial-exec")));
+#define heap_lent heap_thread.lent
 
 HIDDEN void heap_lend(void);
 HIDDEN void heap_take_back_slow(void);

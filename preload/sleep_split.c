@@ -9,8 +9,10 @@
 #include "sleep.h"
 
 #include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
 
-static const int64_t SECOND_NS = 1000000000, MS_NS = 1000000, FOR_EVER = INT64_MAX;
+static const int64_t SECOND_NS = 1000000000, MS_NS = 1000000, FOR_EVER = INT64_MAX, WHOLE = -1;
 
 /* Ages count as for ever; what libc would refuse is 0, so that it is not split but passed on. */
 static int64_t nanoseconds(const struct timespec *t) {
@@ -38,8 +40,6 @@ static int64_t monotonic_ns(void) {
 struct split {
     int64_t first_ns;    /* the first half */
     int64_t deadline_ns; /* of the whole, or FOR_EVER */
-    sigset_t before;     /* the thread's mask */
-    sigset_t during;     /* the mask of the halves */
 };
 
 static int64_t split_left(const struct split *s) {
@@ -55,40 +55,36 @@ static int64_t split_middle(const struct split *s) {
     return split_left(s);
 }
 
-static void split_end(void *split) {
-    int saved = errno;
-    pthread_sigmask(SIG_SETMASK, &((struct split *)split)->before, NULL);
-    errno = saved;
-}
+/* One half: waits for `ns` (or FOR_EVER) under the mask; 0 = the time is over. By direct system
+ * calls: nothing has to be registered that a handler which leaves with siglongjmp would leave
+ * behind. */
+typedef int half_call(void *call, int64_t ns, const uint64_t *mask);
 
-/* One half: waits for `ns` (or FOR_EVER) under the mask; 0 = the time is over. */
-typedef int half_call(void *call, int64_t ns, const sigset_t *mask);
-
-/* Both halves, and the mask put back, also when the thread is cancelled in one of them. */
-static int in_halves(struct split *s, half_call *half, void *call) {
-    int result;
-    pthread_cleanup_push(split_end, s);
-    result = half(call, s->first_ns, &s->during);
-    if (!result) result = half(call, split_middle(s), &s->during);
-    pthread_cleanup_pop(1);
+/* All signals are blocked outside of the halves, also the one by which libc cancels a thread. As in
+ * libc's own call cancellation is asynchronous meanwhile, so it ends a half, with the mask that the
+ * call would have had. */
+static NOINLINE int split_wait(struct split *s, int64_t total_ns, const sigset_t *mask,
+                               half_call *half, void *call, bool can_be_ready) {
+    uint64_t during;
+    int kind;
+    if (mask) memcpy(&during, mask, sizeof during);
+    s->deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
+    /* What is ready needs no sleep: an event loop that never sleeps pays nothing more. */
+    pthread_testcancel();
+    int result = can_be_ready ? half(call, 0, mask ? &during : NULL) : 0;
+    if (result) return result;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &kind);
+    uint64_t before = policy_change_mask(SIG_BLOCK, ~0ull);
+    if (!mask) during = before;
+    result = half(call, s->first_ns, &during);
+    if (!result) result = half(call, split_middle(s), &during);
+    policy_change_mask(SIG_SETMASK, before);
+    pthread_setcanceltype(kind, NULL);
     return result;
 }
 
-static NOINLINE int split_wait(struct split *s, int64_t total_ns, const sigset_t *mask,
-                               half_call *half, void *call, bool can_be_ready) {
-    sigset_t all;
-    s->deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
-    /* What is ready needs no sleep: an event loop that never sleeps pays nothing more. */
-    int result = can_be_ready ? half(call, 0, mask) : 0;
-    if (result) return result;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &s->before);
-    s->during = mask ? *mask : s->before;
-    return in_halves(s, half, call);
-}
-
-/* Gives back if it is time. True if it is not yet, and the wait of `total_ns` is longer than until
- * then: it is to be made in two halves, with split_wait. */
+/* Gives back if it is time. True if it is not yet, and the wait of `total_ns` (0: none; WHOLE: not
+ * to be split) is longer than until then: it is to be made in two halves, with split_wait. */
 static inline bool split_begin(struct split *s, int64_t total_ns) {
     int wait_ms = 0;
     if (LIKELY(!policy_has_sleep_work()) || !total_ns) return false;
@@ -104,10 +100,10 @@ struct poll_call {
     nfds_t n;
 };
 
-static int poll_half(void *call, int64_t ns, const sigset_t *mask) {
+static int poll_half(void *call, int64_t ns, const uint64_t *mask) {
     const struct poll_call *c = call;
     struct timespec t;
-    return ASLEEP(ppoll, (c->fds, c->n, timespec_of(ns, &t), mask));
+    return ASLEEP_DIRECTLY(SYS_ppoll, c->fds, c->n, timespec_of(ns, &t), mask, sizeof *mask);
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout_ms) {
@@ -152,21 +148,27 @@ static void select_prepare(struct select_call *c, int n, fd_set *in, fd_set *out
     }
 }
 
-static int select_half(void *call, int64_t ns, const sigset_t *mask) {
+static int select_half(void *call, int64_t ns, const uint64_t *mask) {
     struct select_call *c = call;
     struct timespec t;
     for (int i = 0; i < 3; i++)
         if (c->sets[i]) *c->sets[i] = c->kept[i];
-    return ASLEEP(pselect, (c->n, c->sets[0], c->sets[1], c->sets[2], timespec_of(ns, &t), mask));
+    struct {
+        const uint64_t *mask;
+        size_t bytes;
+    } with_mask = {mask, sizeof *mask};
+    return ASLEEP_DIRECTLY(SYS_pselect6, c->n, c->sets[0], c->sets[1], c->sets[2],
+                           timespec_of(ns, &t), &with_mask);
 }
 
 /* More descriptors than an fd_set holds (some programs allocate larger ones): not split. */
-static int64_t select_total_ns(int n, int64_t ns) { return n > FD_SETSIZE ? 0 : ns; }
+static int64_t select_total_ns(int n, int64_t ns) { return n > FD_SETSIZE && ns ? WHOLE : ns; }
 
 static int64_t timeval_ns(const struct timeval *t) {
     if (!t) return FOR_EVER;
-    bool is_valid = t->tv_sec >= 0 && t->tv_usec >= 0 && t->tv_usec < 1000000;
-    return is_valid ? nanoseconds(&(struct timespec){t->tv_sec, t->tv_usec * 1000}) : 0;
+    if (t->tv_sec < 0 || t->tv_sec > INT_MAX || t->tv_usec < 0 || t->tv_usec > INT_MAX)
+        return t->tv_sec > INT_MAX ? FOR_EVER : 0;
+    return t->tv_sec * SECOND_NS + t->tv_usec * 1000; /* microseconds may be a million or more */
 }
 
 EXPORT int select(int n, fd_set *restrict in, fd_set *restrict out, fd_set *restrict other,
@@ -202,9 +204,10 @@ struct epoll_call {
     int n;
 };
 
-static int epoll_half(void *call, int64_t ns, const sigset_t *mask) {
+static int epoll_half(void *call, int64_t ns, const uint64_t *mask) {
     const struct epoll_call *c = call;
-    return ASLEEP(epoll_pwait, (c->fd, c->events, c->n, timeout_ms_of(ns), mask));
+    return ASLEEP_DIRECTLY(SYS_epoll_pwait, c->fd, c->events, c->n, timeout_ms_of(ns), mask,
+                           sizeof *mask);
 }
 
 EXPORT int epoll_wait(int fd, struct epoll_event *events, int n, int timeout_ms) {
@@ -224,6 +227,12 @@ EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeout_ms
 
 /* ---- sleeping: ppoll without descriptors, whose mask is switched atomically ---- */
 
+/* Where nothing else ends the wait there is no "for ever". */
+static int64_t sleep_ns(const struct timespec *request) {
+    if (!request) return 0;
+    return request->tv_sec > INT_MAX ? WHOLE : nanoseconds(request);
+}
+
 static int split_sleep(struct split *s, int64_t ns, struct timespec *left) {
     int result = split_wait(s, ns, NULL, poll_half, &(struct poll_call){NULL, 0}, false);
     if (result && left) timespec_of(split_left(s), left);
@@ -232,7 +241,7 @@ static int split_sleep(struct split *s, int64_t ns, struct timespec *left) {
 
 EXPORT int nanosleep(const struct timespec *request, struct timespec *left) {
     struct split s;
-    int64_t ns = request && request->tv_sec <= INT_MAX ? nanoseconds(request) : 0;
+    int64_t ns = sleep_ns(request);
     if (!split_begin(&s, ns)) return ASLEEP(nanosleep, (request, left));
     return split_sleep(&s, ns, left);
 }
@@ -240,10 +249,9 @@ EXPORT int nanosleep(const struct timespec *request, struct timespec *left) {
 /* Only where the monotonic clock tells when the whole ends; other clocks can be set while we sleep.
  * Returns an error number. */
 static int64_t clock_total_ns(clockid_t clock, int flags, const struct timespec *request) {
-    if (!request || request->tv_sec > INT_MAX ||
-        (clock != CLOCK_MONOTONIC && (clock != CLOCK_REALTIME || flags)))
-        return 0;
-    int64_t ns = nanoseconds(request);
+    int64_t ns = sleep_ns(request);
+    if (ns <= 0) return ns;
+    if (clock != CLOCK_MONOTONIC && (clock != CLOCK_REALTIME || flags)) return WHOLE;
     if (!flags) return ns;
     int64_t left = flags == TIMER_ABSTIME ? ns - monotonic_ns() : 0;
     return left > 0 ? left : 0;

@@ -3,9 +3,14 @@
 
 #include "../core/lend.h"
 
+#include <errno.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 /* A page released and faulted back costs about 1 us, so 4 a millisecond are half a percent of a
- * core. */
-enum { TOKENS_PER_MS = 4, TOKENS_MOST = 4096, TOKENS_FLUSH = 16 };
+ * core. Where the whole process falls asleep on much, tokens of the future are spent, too. */
+enum { TOKENS_PER_MS = 4, TOKENS_MOST = 4096, TOKENS_FLUSH = 16, MUCH = 128, MOST_DEBT = 65536 };
 
 /* ---- earned retention ---- */
 
@@ -110,31 +115,6 @@ static int64_t before_sleep_cost(void) {
     return TOKENS_FLUSH + heap_current->capacity_pages / 16 + (excess > 0 ? excess : 0);
 }
 
-static void add_tokens(int64_t now_ms) {
-    int64_t passed = now_ms - policy_state.counted_ms;
-    policy_state.counted_ms = now_ms;
-    if (passed > TOKENS_MOST / TOKENS_PER_MS) passed = TOKENS_MOST / TOKENS_PER_MS;
-    policy_state.tokens += passed * TOKENS_PER_MS;
-    if (policy_state.tokens > TOKENS_MOST) policy_state.tokens = TOKENS_MOST;
-}
-
-static bool is_time_to_release(int64_t now_ms) {
-    return now_ms - relaxed_load(&policy_state.slept_ms) >= EARN_TICK_MS;
-}
-
-/* Whether this thread may give back now, paid with tokens where 100 ms have not passed; the state
- * is held. */
-static bool may_release(int64_t now_ms, bool may_hurry) {
-    add_tokens(now_ms);
-    int64_t cost = before_sleep_cost();
-    if (!is_time_to_release(now_ms)) {
-        if (!may_hurry || policy_state.tokens < cost) return false;
-        policy_state.tokens -= cost;
-    }
-    relaxed_store(&policy_state.slept_ms, now_ms);
-    return true;
-}
-
 /* All heaps are asked, which happens at most every 100 ms or when tokens pay; a count kept at each
  * blocking call would cost every wake-up two atomic operations on one cache line. */
 static bool is_last_awake(void) {
@@ -148,10 +128,41 @@ static bool is_last_awake(void) {
     return true;
 }
 
-/* Whether more than the soft target allows could be given back, whatever magazines hold. */
+static void add_tokens(int64_t now_ms) {
+    int64_t passed = now_ms - policy_state.counted_ms;
+    policy_state.counted_ms = now_ms;
+    if (passed > TOKENS_MOST / TOKENS_PER_MS) passed = TOKENS_MOST / TOKENS_PER_MS;
+    policy_state.tokens += passed * TOKENS_PER_MS;
+    if (policy_state.tokens > TOKENS_MOST) policy_state.tokens = TOKENS_MOST;
+}
+
+static bool is_time_to_release(int64_t now_ms) {
+    return now_ms - relaxed_load(&policy_state.slept_ms) >= EARN_TICK_MS;
+}
+
+static bool can_pay(int64_t cost, bool may_hurry) {
+    if (may_hurry && policy_state.tokens >= cost) return true;
+    return cost >= MUCH && policy_state.tokens >= cost - MOST_DEBT && is_last_awake();
+}
+
+/* Whether this thread may give back now, paid with tokens where 100 ms have not passed; the state
+ * is held. */
+static bool may_release(int64_t now_ms, bool may_hurry) {
+    add_tokens(now_ms);
+    int64_t cost = before_sleep_cost();
+    if (!is_time_to_release(now_ms)) {
+        if (!can_pay(cost, may_hurry)) return false;
+        policy_state.tokens -= cost;
+    }
+    relaxed_store(&policy_state.slept_ms, now_ms);
+    return true;
+}
+
+/* Whether more than the soft target allows could be given back, whatever the magazines pin. */
 static bool is_above_target(void) {
-    int64_t waiting = relaxed_load(&counters.capacity_bytes) >> PAGE_SHIFT;
-    return budget_retained_pages() + waiting > allowance_pages(&limits.soft);
+    int64_t most = allowance_pages(&limits.soft), live = relaxed_load(&counters.live_pages);
+    int64_t pinned = heap_current->capacity_pages < live ? heap_current->capacity_pages : live;
+    return budget_retained_pages() + pinned > most;
 }
 
 /* An event loop comes here at each wake-up: what was refused is refused again until the clock
@@ -162,25 +173,45 @@ static enum policy_sleep refuse(int64_t now_ms, int *wait) {
     return is_above_target() ? SLEEP_LATER : SLEEP_NOTHING_TO_DO;
 }
 
-enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
-    if (!policy_has_sleep_work()) return SLEEP_NOTHING_TO_DO;
-    int64_t now = policy_clock_ms();
-    bool is_refused = now == relaxed_load(&heap_current->refused_ms);
-    if (is_refused || (!may_hurry && !is_time_to_release(now))) return refuse(now, wait);
+static enum policy_sleep give_back(int64_t now_ms, bool may_hurry, int *wait) {
     if (!state_take()) return SLEEP_NOTHING_TO_DO;
-    bool may = may_release(now, may_hurry), is_last = may && is_last_awake();
+    bool may = may_release(now_ms, may_hurry), is_last = may && is_last_awake();
     if (is_last) {
         lose_all();
         policy_apply_earned();
     }
     state_leave();
-    if (!may) return refuse(now, wait);
+    if (!may) return refuse(now_ms, wait);
     relaxed_store(&heap_current->is_dirty, false);
     heap_adopt_orphans(1);
     heap_flush(false);
     if (is_last) heap_flush_lent();
     budget_release_to(budget_target_pages(), RELEASE_LARGE_FIRST);
     return SLEEP_DONE;
+}
+
+uint64_t policy_change_mask(int how, uint64_t mask) {
+    uint64_t before = 0;
+    int saved = errno;
+    syscall(SYS_rt_sigprocmask, how, &mask, &before, sizeof mask);
+    errno = saved;
+    return before;
+}
+
+/* No handler may run meanwhile: it may leave a blocking call with siglongjmp, and would leave what
+ * is held here with it. Where a seccomp filter may forbid the system call that is so nevertheless.
+ */
+enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
+    if (!policy_has_sleep_work()) return SLEEP_NOTHING_TO_DO;
+    int64_t now = policy_clock_ms();
+    bool is_refused = now == relaxed_load(&heap_current->refused_ms);
+    if (is_refused && before_sleep_cost() < MUCH) return refuse(now, wait);
+    bool has_filter = machine_is_stopped();
+    uint64_t before = has_filter ? 0 : policy_change_mask(SIG_BLOCK, ~0ull);
+    enum policy_sleep answer = give_back(now, may_hurry, wait);
+    if (has_filter) return answer == SLEEP_LATER ? SLEEP_NOTHING_TO_DO : answer;
+    policy_change_mask(SIG_SETMASK, before);
+    return answer;
 }
 
 /* ---- the program's own mappings ---- */

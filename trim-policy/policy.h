@@ -35,10 +35,17 @@ enum policy_sleep { SLEEP_NOTHING_TO_DO, SLEEP_DONE, SLEEP_LATER };
  * is kept. */
 HIDDEN enum policy_sleep policy_before_sleep(bool may_hurry, int *wait_ms);
 
-/* True when policy_before_sleep would find something to do. */
+/* True when policy_before_sleep would find something to do. Not in a signal handler that
+ * interrupted malloc or free, since blocking calls may be made there. */
 static inline bool policy_has_sleep_work(void) {
-    return relaxed_load(&heap_current->is_dirty) || rings_sum(limits.earned_pages);
+    bool is_dirty = relaxed_load(&heap_current->is_dirty);
+    return (is_dirty || budget_retained_pages() > allowance_pages(&limits.soft)) &&
+           !heap_is_in_use();
 }
+
+/* The kernel's sigprocmask for all signals, also those that libc keeps for itself: bit n - 1 =
+ * signal n. Returns the mask as it was; errno is kept. */
+HIDDEN uint64_t policy_change_mask(int how, uint64_t mask);
 
 /* ---- the program's own mappings ---- */
 
