@@ -102,18 +102,27 @@ static int64_t cached_resident_bytes(void) {
     return resident;
 }
 
-/* Buffers in use are found by the page map's bytes. */
+/* Buffers in use are found by the page map's bytes. Where those were never written they are not
+ * read either: the kernel would map its page of zeros, and call the leaf resident. */
+static int64_t large_resident_in(const struct pagemap_leaf *leaf, uintptr_t gib) {
+    int64_t resident = 0;
+    for (uintptr_t page = 0; page < LEAF_PAGES; page += OWNER_BYTES / PAGE_BYTES) {
+        uintptr_t base = (gib << LEAF_SHIFT) + (page << PAGE_SHIFT);
+        if (page % os_page_bytes == 0 && !resident_bytes(&leaf->page[page], 1)) {
+            page += os_page_bytes - OWNER_BYTES / PAGE_BYTES;
+            continue;
+        }
+        if (relaxed_load(&leaf->page[page]) == CLASS_LARGE)
+            resident += resident_bytes((void *)base, large_usable_bytes((void *)base));
+    }
+    return resident;
+}
+
 static int64_t large_resident_bytes(void) {
     int64_t resident = 0;
-    for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++) {
-        struct pagemap_leaf *leaf =
-            relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
-        for (uintptr_t page = 0; leaf && page < LEAF_PAGES; page += OWNER_BYTES / PAGE_BYTES) {
-            uintptr_t base = (gib << LEAF_SHIFT) + (page << PAGE_SHIFT);
-            if (relaxed_load(&leaf->page[page]) == CLASS_LARGE)
-                resident += resident_bytes((void *)base, large_usable_bytes((void *)base));
-        }
-    }
+    for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++)
+        if (relaxed_load(&pagemap.root[gib]))
+            resident += large_resident_in(pagemap_leaf(gib << LEAF_SHIFT), gib);
     return resident;
 }
 
