@@ -20,13 +20,26 @@ static int64_t now_ms(void) {
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static void step_outside(struct heap *heap) {
+    if (heap)
+        atomic_store(&heap->gate_depth, 0);
+    else
+        atomic_fetch_sub(&gate_others, 1);
+}
+static void step_inside(struct heap *heap) {
+    if (heap)
+        atomic_store(&heap->gate_depth, 1);
+    else
+        atomic_fetch_add(&gate_others, 1);
+}
+
 void gate_wait(struct heap *heap) {
     uintptr_t me = (uintptr_t)pthread_self();
     int64_t end = now_ms() + GATE_WAIT_MS;
     while (atomic_load(&gate_owner) && atomic_load(&gate_owner) != me && now_ms() < end) {
-        atomic_store(&heap->gate_depth, 0);
+        step_outside(heap);
         gate_pause();
-        atomic_store(&heap->gate_depth, 1);
+        step_inside(heap);
     }
 }
 

@@ -20,6 +20,7 @@ extern HIDDEN _Atomic(uintptr_t) gate_owner;
 /* Threads without a heap that are inside. */
 extern HIDDEN _Atomic(int64_t) gate_others;
 
+/* `heap` is NULL for a thread without one. */
 HIDDEN void gate_wait(struct heap *heap);
 
 /* Sleeps 50 us, for what another thread is about to finish. */
@@ -28,16 +29,17 @@ HIDDEN void gate_pause(void);
 /* Enters; returns what gate_leave needs. May be nested, also by what the kernel's door calls. */
 static inline struct heap *gate_enter(void) {
     struct heap *heap = heap_current;
-    heap_thread.depth++;
+    bool is_outermost = heap_thread.depth++ == 0;
     atomic_signal_fence(memory_order_seq_cst);
     if (is_single_threaded()) return NULL;
     if (heap == &heap_none || heap == &heap_gone) {
         atomic_fetch_add(&gate_others, 1);
+        if (UNLIKELY(atomic_load(&gate_owner)) && is_outermost) gate_wait(NULL);
         return &heap_none;
     }
     uint32_t depth = relaxed_load(&heap->gate_depth);
     atomic_store(&heap->gate_depth, depth + 1);
-    if (UNLIKELY(atomic_load(&gate_owner)) && depth == 0) gate_wait(heap);
+    if (UNLIKELY(atomic_load(&gate_owner)) && is_outermost) gate_wait(heap);
     return heap;
 }
 

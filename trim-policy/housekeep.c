@@ -1,6 +1,7 @@
 /* When memory goes back: every 100 ms from slow paths, and before a thread blocks. */
 #include "policy_state.h"
 
+#include "../core/gate.h"
 #include "../core/lend.h"
 
 #include <errno.h>
@@ -71,9 +72,11 @@ static bool tick(int64_t now_ms, int64_t keep[RINGS]) {
 }
 
 static void release_down(const int64_t keep[RINGS]) {
+    struct heap *gate = gate_enter();
     heap_flush_lent();
     budget_release_to(budget_target_pages(), RELEASE_LARGE_FIRST);
     for (unsigned ring = 0; ring < RINGS; ring++) budget_release_ring(ring, keep[ring]);
+    gate_leave(gate);
 }
 
 /* Each thread looks after its own magazines; whoever comes first in an interval looks after the
@@ -184,9 +187,11 @@ static enum policy_sleep give_back(int64_t now_ms, bool may_hurry, int *wait) {
     if (!may) return refuse(now_ms, wait);
     relaxed_store(&heap_current->is_dirty, false);
     heap_adopt_orphans(1);
+    struct heap *gate = gate_enter();
     heap_flush(false);
     if (is_last) heap_flush_lent();
     budget_release_to(budget_target_pages(), RELEASE_LARGE_FIRST);
+    gate_leave(gate);
     return SLEEP_DONE;
 }
 
@@ -219,7 +224,8 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
 enum { LARGE_MAPPING_BYTES = 1 << 20 };
 
 void policy_before_mapping(size_t bytes) {
-    if (bytes < LARGE_MAPPING_BYTES || !budget_retained_pages() || !state_take()) return;
+    if (bytes < LARGE_MAPPING_BYTES || !budget_retained_pages() || machine_is_stopped()) return;
+    if (heap_is_in_use() || !state_take()) return;
     policy_look(policy_clock_ms());
     const struct machine *machine = &policy_state.machine;
     int64_t room = machine->sample.available_bytes.value - machine->marks.min_free_bytes;
