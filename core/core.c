@@ -3,6 +3,7 @@
 
 #include "arena.h"
 #include "gate.h"
+#include "lend.h"
 
 #include <sched.h>
 #include <string.h>
@@ -56,6 +57,7 @@ static bool is_takable(unsigned class_id, void **block, const struct magazine *m
 /* A block of the class from magazine or pools; once more after giving back everything retained,
  * since memory or address space that another tier holds may be what is missing. */
 static void *take_block(unsigned class_id, bool *zero) {
+    heap_take_back(); /* what it holds is looked at like anything else */
     heap_busy(true);
     struct magazine *m = &heap_current->magazine[class_id];
     for (void **block; (block = m->top[-1]) != magazine_floor;) {

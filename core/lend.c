@@ -44,6 +44,7 @@ void heap_end_loan(struct heap *heap) {
 
 void heap_take_back_slow(void) {
     struct heap *heap = heap_lent;
+    if (!heap) return; /* a handler was here since the caller looked */
     heap_end_loan(heap);
     heap_current = heap; /* first: a handler that finds neither would open another */
     atomic_signal_fence(memory_order_seq_cst);

@@ -143,9 +143,11 @@ static bool is_time_to_release(int64_t now_ms) {
     return now_ms - relaxed_load(&policy_state.slept_ms) >= EARN_TICK_MS;
 }
 
+/* The more would stay behind, the deeper a debt is taken. */
 static bool can_pay(int64_t cost, bool may_hurry) {
     if (may_hurry && policy_state.tokens >= cost) return true;
-    return cost >= MUCH && policy_state.tokens >= cost - MOST_DEBT && is_last_awake();
+    int64_t debt = 4 * cost < MOST_DEBT ? 4 * cost : MOST_DEBT;
+    return cost >= MUCH && policy_state.tokens >= cost - debt && is_last_awake();
 }
 
 /* Whether this thread may give back now, paid with tokens where 100 ms have not passed; the state
