@@ -13,7 +13,7 @@ void line_add(struct line *line, const char *text) {
 }
 
 void line_add_foreign(struct line *line, const char *text, size_t most) {
-    for (; *text && most; text++, most--)
+    for (; most && *text; text++, most--)
         add_byte(line, (unsigned char)*text < ' ' || *text == 127 ? '?' : *text);
 }
 

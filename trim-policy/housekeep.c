@@ -91,7 +91,7 @@ void housekeep(void) {
     if (tick(now, keep)) release_down(keep);
 }
 
-/* Until something retained becomes more idle, or the level may have changed. */
+/* Until something retained becomes more idle, or the level may have changed; the state is held. */
 static int64_t wait_ms(int64_t now_ms) {
     int level = relaxed_load(&policy_state.level);
     int64_t wait = watermark_housekeeping_ms(level);
@@ -104,9 +104,12 @@ static int64_t wait_ms(int64_t now_ms) {
 }
 
 int64_t housekeep_process(int64_t now_ms) {
-    int64_t keep[RINGS];
+    int64_t keep[RINGS], wait = EARN_TICK_MS;
     if (tick(now_ms, keep)) release_down(keep);
-    return wait_ms(now_ms);
+    if (!state_take()) return wait;
+    wait = wait_ms(now_ms);
+    state_leave();
+    return wait;
 }
 
 /* ---- before sleeping ---- */

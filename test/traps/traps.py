@@ -143,7 +143,7 @@ class Runner:
             libraries = [l for l in libraries if l != self.options.library]
         done = subprocess.run(["strace", "-f", "-e", "trace=" + what, "-E", "LD_PRELOAD=" + " ".join(libraries), "-o", trace,
                                self.path(command[0]), *command[1:]],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240)
         check(done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
         with open(trace, errors="replace") as f:
             return done.stdout, f.read().splitlines()
@@ -269,8 +269,8 @@ def all_cases(r):
 
     for order, libraries in (("after", [library, hooks]), ("before", [hooks, library])):
         for command in (["matrix"], ["ends", "keys"], ["forks", "churn", 50], ["limits", "regrown", 500]):
-            yield f"lazy allocating wrappers {order} us: {' '.join(map(str, command))}", lambda c=command, l=libraries: r.ours(*c, preload=l, timeout=15)
-        yield f"lazy allocating wrappers {order} us: python", lambda l=libraries: r.well(PYTHON, "-c", PYTHON_WORK, preload=l, timeout=15) and None
+            yield f"lazy allocating wrappers {order} us: {' '.join(map(str, command))}", lambda c=command, l=libraries: r.ours(*c, preload=l, timeout=60)
+        yield f"lazy allocating wrappers {order} us: python", lambda l=libraries: r.well(PYTHON, "-c", PYTHON_WORK, preload=l, timeout=60) and None
 
     yield "calls of the mmap family are exact", lambda: r.ours("calls")
     yield "all memory locked: calloc is zero", lambda: r.ours("limits", "locked")

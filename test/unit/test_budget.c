@@ -1,5 +1,5 @@
-/* The budget: the arithmetic of allowances, and the guarantee itself on a running program. */
-#include "unit.h"
+/* The budget: the arithmetic of allowances, what is released first, and the guarantee itself on a running program. */
+#include "policy_test.h"
 
 #include <stdlib.h>
 
@@ -82,6 +82,113 @@ Test(budget, kernel_that_releases_nothing_is_not_asked_at_every_free) {
     for (unsigned i = 0; i < 20000; i++) p[i] = core_malloc(512);
     for (unsigned i = 0; i < 20000; i++) core_free(p[i]);
     cr_assert_leq(budget_retained_pages(), 10 + 20000 / 8 / 16, "it is asked again when more is retained");
+}
+
+/* ---- rings ---- */
+
+/* Buffers with others in use between them, so that they are released one at a time. */
+enum { SINGLES = 6, SINGLE_PAGES = 48 };
+static void retain_large(void) {
+    void *p[2 * SINGLES];
+    for (unsigned i = 0; i < COUNT(p); i++) p[i] = core_malloc(SLAB_MAX + 1);
+    for (unsigned i = 0; i < COUNT(p); i += 2) core_free(p[i]);
+    cr_assert_eq(retained_in(RING_LARGE), SINGLES * SINGLE_PAGES);
+}
+
+static void retain_in_every_ring(void) {
+    for (unsigned ring = 0; ring < TIERS; ring++) retain_in(ring, 64);
+    retain_large();
+    for (unsigned ring = 0; ring < RINGS; ring++) cr_assert_gt(retained_in(ring), 32, "ring %u", ring);
+}
+
+Test(budget, one_ring_is_released_alone) {
+    retain_in_every_ring();
+    for (unsigned ring = 0; ring < RINGS; ring++) {
+        int64_t all = budget_retained_pages(), its = retained_in(ring), trims = counters.trims;
+        cr_assert_eq(budget_release_ring(ring, INT64_MAX), 0);
+        cr_assert_eq(budget_release_ring(ring, its), 0);
+        cr_assert_eq(counters.trims, trims, "nothing was released");
+        size_t some = budget_release_ring(ring, its - 1);
+        cr_assert(some > 0 && some <= (size_t)its);
+        cr_assert_eq(retained_in(ring), its - (int64_t)some);
+        cr_assert_eq(counters.trims, trims + 1);
+        cr_assert_eq(budget_release_ring(ring, 0), (size_t)its - some);
+        cr_assert_eq(retained_in(ring), 0);
+        cr_assert_eq(budget_retained_pages(), all - its, "ring %u: others lost pages", ring);
+        assert_sound();
+    }
+    cr_assert_eq(budget_retained_pages(), 0);
+}
+
+Test(budget, what_was_freed_last_goes_last) {
+    retain_in_every_ring();
+    int64_t arenas = budget_arena_pages();
+    budget_release_to(arenas + SINGLE_PAGES, RELEASE_LARGE_FIRST);
+    cr_assert_eq(budget_arena_pages(), arenas);
+    cr_assert_leq(retained_in(RING_LARGE), SINGLE_PAGES);
+    budget_release_to(0, RELEASE_LARGE_FIRST);
+    retain_in_every_ring();
+    budget_release_to(SINGLES * SINGLE_PAGES + 10, RELEASE_PAGES_FIRST);
+    cr_assert_eq(retained_in(RING_LARGE), SINGLES * SINGLE_PAGES);
+    cr_assert_leq(budget_arena_pages(), 10);
+}
+
+/* Whatever the order is. */
+ParameterizedTestParameters(budget, what_no_ring_earned_goes_first) {
+    static int orders[] = {RELEASE_LARGE_FIRST, RELEASE_PAGES_FIRST};
+    return cr_make_param_array(int, orders, COUNT(orders));
+}
+ParameterizedTest(int *order, budget, what_no_ring_earned_goes_first) {
+    retain_in_every_ring();
+    int64_t all = budget_retained_pages(), large = retained_in(RING_LARGE), slabs = retained_in(1);
+    limits.earned_pages[RING_LARGE] = large;
+    limits.earned_pages[1] = slabs;
+    int64_t unearned = all - large - slabs;
+    budget_release_to(all - unearned / 2, *order);
+    cr_assert(retained_in(RING_LARGE) == large && retained_in(1) == slabs);
+    budget_release_to(all - unearned, *order);
+    cr_assert(retained_in(RING_LARGE) == large && retained_in(1) == slabs);
+    cr_assert_eq(retained_in(0) + retained_in(2) + retained_in(3), 0);
+    cr_assert_eq(budget_release_to(0, *order), (size_t)(large + slabs), "what is earned goes when all must go");
+    assert_sound();
+}
+
+/* Of what is not earned, too, what was freed last goes last. */
+Test(budget, order_among_what_no_ring_earned) {
+    retain_in_every_ring();
+    limits.earned_pages[1] = retained_in(1);
+    int64_t all = budget_retained_pages(), small = retained_in(0), large = retained_in(RING_LARGE);
+    budget_release_to(all - 10, RELEASE_LARGE_FIRST);
+    cr_assert(retained_in(0) == small && retained_in(RING_LARGE) == large - SINGLE_PAGES);
+    all = budget_retained_pages();
+    budget_release_to(all - 10, RELEASE_PAGES_FIRST);
+    cr_assert(retained_in(0) < small && retained_in(RING_LARGE) == large - SINGLE_PAGES);
+}
+
+Test(budget, ring_gives_what_it_has_above_what_it_earned) {
+    retain_in_every_ring();
+    int64_t all = budget_retained_pages();
+    for (unsigned ring = 0; ring < TIERS; ring++) limits.earned_pages[ring] = retained_in(ring);
+    limits.earned_pages[RING_LARGE] = 3 * SINGLE_PAGES;
+    budget_release_to(all - 3 * SINGLE_PAGES, RELEASE_PAGES_FIRST);
+    cr_assert_eq(retained_in(RING_LARGE), 3 * SINGLE_PAGES);
+    for (unsigned ring = 0; ring < TIERS; ring++) cr_assert_eq(retained_in(ring), limits.earned_pages[ring], "ring %u", ring);
+}
+
+/* Beyond the allowance only what was live a short while ago. */
+Test(budget, earned_retention_is_bounded_by_the_high_water) {
+    int64_t base = allowance_pages(&limits.retained);
+    counters.live_high = 5000;
+    cr_assert_eq(budget_allowed_pages(), base, "nothing is earned");
+    limits.earned_pages[2] = limits.earned_pages[RING_LARGE] = 10000;
+    cr_assert_eq(budget_allowed_pages(), 5000);
+    limits.high_before = 6000;
+    cr_assert_eq(budget_allowed_pages(), 6000, "of the half second before");
+    counters.live_pages = 256;
+    cr_assert_eq(budget_allowed_pages(), 6000 - 256);
+    counters.live_pages = 5999;
+    cr_assert_eq(budget_allowed_pages(), allowance_pages(&limits.retained));
+    counters.live_pages = 0;
 }
 
 /* ---- the guarantee ---- */

@@ -4,9 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static struct sample sample;
@@ -110,45 +108,28 @@ Test(sample, process_limits_are_read_where_there_are_some) {
 
 /* ---- a root that changes ---- */
 
-static void write_file(const char *root, const char *name, const char *text) {
-    char path[256];
-    snprintf(path, sizeof path, "%s%s", root, name);
-    for (char *at = path + 1; (at = strchr(at, '/')); at++) {
-        *at = 0;
-        mkdir(path, 0700);
-        *at = '/';
-    }
-    FILE *f = fopen(path, "w");
-    cr_assert_not_null(f, "%s", path);
-    fputs(text, f);
-    fclose(f);
-}
-
-Test(sample, a_moved_process_is_found_again) {
-    char root[] = "/tmp/lowtide-root-XXXXXX", command[64];
-    cr_assert_not_null(mkdtemp(root));
-    write_file(root, "/proc/self/cgroup", "0::/a\n");
-    write_file(root, "/proc/self/mountinfo", "31 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
-    write_file(root, "/sys/fs/cgroup/a/memory.max", "1000\n");
-    write_file(root, "/sys/fs/cgroup/a/memory.current", "100\n");
-    write_file(root, "/sys/fs/cgroup/b/memory.max", "2000\n");
-    write_file(root, "/sys/fs/cgroup/b/memory.current", "500\n");
+Test(sample, a_moved_process_is_found_again, .fini = machine_remove) {
+    const char *root = machine_make();
+    machine_write("/proc/self/cgroup", "0::/a\n");
+    machine_write("/proc/self/mountinfo", "31 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+    machine_write("/sys/fs/cgroup/a/memory.max", "1000\n");
+    machine_write("/sys/fs/cgroup/a/memory.current", "100\n");
+    machine_write("/sys/fs/cgroup/b/memory.max", "2000\n");
+    machine_write("/sys/fs/cgroup/b/memory.current", "500\n");
     sample_read(root, &sample);
     assert_reading("before", sample.available_bytes, 900);
-    write_file(root, "/sys/fs/cgroup/a/memory.current", "1100\n");
+    machine_write("/sys/fs/cgroup/a/memory.current", "1100\n");
     sample_read(root, &sample);
     assert_reading("limit crossed", sample.available_bytes, 0);
-    write_file(root, "/proc/self/cgroup", "0::/b\n");
+    machine_write("/proc/self/cgroup", "0::/b\n");
     sample_read(root, &sample);
     assert_reading("moved", sample.available_bytes, 1500);
-    write_file(root, "/sys/fs/cgroup/b/memory.max", "max\n");
+    machine_write("/sys/fs/cgroup/b/memory.max", "max\n");
     sample_read(root, &sample);
     assert_reading("limit lifted", sample.available_bytes, UNKNOWN);
-    write_file(root, "/proc/self/cgroup", "");
+    machine_write("/proc/self/cgroup", "");
     sample_read(root, &sample);
     cr_assert_eq(sample.cgroup.version, 0);
-    snprintf(command, sizeof command, "rm -r %s", root);
-    cr_assert_eq(system(command), 0);
 }
 
 /* ---- what reading does to its caller ---- */

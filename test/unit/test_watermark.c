@@ -320,3 +320,122 @@ Test(watermark, housekeeping_interval) {
     static const int64_t expected[LEVELS] = {180000, 5000, 100, 100, 100};
     for (int level = 0; level < LEVELS; level++) cr_assert_eq(watermark_housekeeping_ms(level), expected[level]);
 }
+
+/* ---- what an idle ring may keep ---- */
+
+enum { USED = 1, RETAINED = 1000 };
+
+/* Looks at one ring: `reused` pages were reused since the last look, so many are retained. */
+struct ring {
+    struct idle_state state;
+    int64_t reused_pages, now_ms;
+};
+static int64_t look(struct ring *ring, int64_t after_ms, int64_t reused, int64_t retained, int level) {
+    ring->now_ms += after_ms;
+    ring->reused_pages += reused;
+    return watermark_idle_keep(&ring->state, ring->reused_pages, retained, level, ring->now_ms);
+}
+static struct ring used_ring(void) {
+    struct ring ring = {.now_ms = 5000, .reused_pages = 77};
+    cr_assert_eq(look(&ring, 0, 0, RETAINED, LEVEL_LOW), INT64_MAX, "seen for the first time");
+    return ring;
+}
+
+Test(watermark, idle_ring_keeps_half_a_quarter_and_nothing) {
+    static const struct {
+        int64_t idle_ms, keep;
+    } rows[] = {
+        {0, INT64_MAX},          {1, INT64_MAX},          {44900, INT64_MAX},      {44999, INT64_MAX},      {45000, RETAINED / 2},
+        {45100, RETAINED / 2},   {89900, RETAINED / 2},   {89999, RETAINED / 2},   {90000, RETAINED / 4},   {179900, RETAINED / 4},
+        {179999, RETAINED / 4},  {180000, 0},             {180001, 0},             {INT64_MAX - 5000, 0},
+    };
+    for (unsigned i = 0; i < COUNT(rows); i++)
+        for (int level = LEVEL_LOW; level <= LEVEL_MODERATE; level++) {
+            struct ring ring = used_ring();
+            cr_assert_eq(look(&ring, rows[i].idle_ms, 0, RETAINED, level), rows[i].keep, "at once: %lld ms", (long long)rows[i].idle_ms);
+        }
+}
+
+/* Looked at every 100 ms, and released as it says: half and quarter are of what there was at first. */
+Test(watermark, idle_ring_falls_in_steps) {
+    struct ring ring = used_ring();
+    int64_t retained = RETAINED;
+    for (int64_t ms = 100; ms <= 200000; ms += 100) {
+        int64_t keep = look(&ring, 100, 0, retained, LEVEL_LOW);
+        int64_t expected = ms < 45000 ? INT64_MAX : ms < 90000 ? RETAINED / 2 : ms < 180000 ? RETAINED / 4 : 0;
+        if (retained) cr_assert_eq(keep, expected, "%lld ms: keeps %lld", (long long)ms, (long long)keep);
+        if (keep < retained) retained = keep;
+    }
+    cr_assert_eq(retained, 0);
+}
+
+Test(watermark, hit_begins_the_ladder_anew) {
+    struct ring ring = used_ring();
+    cr_assert_eq(look(&ring, 44000, 0, RETAINED, LEVEL_LOW), INT64_MAX);
+    cr_assert_eq(look(&ring, 900, USED, RETAINED, LEVEL_LOW), INT64_MAX);
+    cr_assert_eq(look(&ring, 44999, 0, RETAINED, LEVEL_LOW), INT64_MAX, "44.999 s after the hit");
+    cr_assert_eq(look(&ring, 1, 0, RETAINED, LEVEL_LOW), RETAINED / 2);
+    cr_assert_eq(look(&ring, 50000, 0, RETAINED / 2, LEVEL_LOW), RETAINED / 4);
+    cr_assert_eq(look(&ring, 100, USED, 100, LEVEL_LOW), INT64_MAX);
+    cr_assert_eq(look(&ring, 45000, 0, 100, LEVEL_LOW), 50, "half of what it had at the hit");
+    cr_assert_eq(look(&ring, 45000, 0, 50, LEVEL_LOW), 25);
+    cr_assert_eq(look(&ring, 90000, 0, 25, LEVEL_LOW), 0);
+}
+
+/* A ring that had nothing was not idle with anything. */
+Test(watermark, empty_ring_is_not_idle) {
+    struct ring ring = used_ring();
+    look(&ring, 200000, 0, 0, LEVEL_LOW);
+    cr_assert_eq(look(&ring, 100, 0, RETAINED, LEVEL_LOW), INT64_MAX);
+    cr_assert_eq(look(&ring, 44800, 0, RETAINED, LEVEL_LOW), INT64_MAX, "since it was seen empty");
+    cr_assert_eq(look(&ring, 100, 0, RETAINED, LEVEL_LOW), RETAINED / 2);
+}
+
+Test(watermark, idle_ring_that_grows_keeps_half_of_the_most) {
+    struct ring ring = used_ring();
+    look(&ring, 10000, 0, 3 * RETAINED, LEVEL_LOW);
+    look(&ring, 10000, 0, 2 * RETAINED, LEVEL_LOW);
+    cr_assert_eq(look(&ring, 25000, 0, 2 * RETAINED, LEVEL_LOW), 3 * RETAINED / 2);
+    cr_assert_eq(look(&ring, 45000, 0, 4 * RETAINED, LEVEL_LOW), RETAINED, "more came while it was idle");
+    cr_assert_eq(look(&ring, 90000, 0, RETAINED, LEVEL_LOW), 0);
+}
+
+Test(watermark, idle_ring_and_a_clock_that_goes_back_or_stands) {
+    struct ring ring = used_ring();
+    look(&ring, 60000, 0, RETAINED, LEVEL_LOW);
+    cr_assert_eq(look(&ring, -61000, 0, RETAINED, LEVEL_LOW), INT64_MAX, "before the hit: it begins anew");
+    cr_assert_eq(look(&ring, 44999, 0, RETAINED, LEVEL_LOW), INT64_MAX);
+    cr_assert_eq(look(&ring, 1, 0, RETAINED, LEVEL_LOW), RETAINED / 2);
+    cr_assert_eq(look(&ring, -1, 0, RETAINED, LEVEL_LOW), INT64_MAX, "back, but not before the hit");
+    for (unsigned i = 0; i < 10000; i++) cr_assert_eq(look(&ring, 0, 0, RETAINED, LEVEL_LOW), INT64_MAX, "it stands");
+    ring = used_ring();
+    ring.state.hit_ms = INT64_MIN;
+    cr_assert_eq(look(&ring, 0, 0, RETAINED, LEVEL_LOW), 0, "longer than 64 bits can say");
+}
+
+Test(watermark, idle_ring_is_cleaned_at_the_second_look_where_memory_is_short) {
+    for (int level = LEVEL_HIGH; level < LEVELS; level++) {
+        struct ring ring = {.now_ms = 5000};
+        cr_assert_eq(look(&ring, 0, 0, RETAINED, level), INT64_MAX, "what is not known may be in use");
+        cr_assert_eq(look(&ring, 0, 0, RETAINED, level), INT64_MAX, "no time has passed");
+        cr_assert_eq(look(&ring, 1, 0, RETAINED, level), 0);
+        cr_assert_eq(look(&ring, 100, USED, RETAINED, level), INT64_MAX, "it is used");
+        cr_assert_eq(look(&ring, 100, 0, RETAINED, level), 0);
+        cr_assert_eq(look(&ring, 100, 0, RETAINED, LEVEL_MODERATE), INT64_MAX, "no longer short");
+    }
+}
+
+/* Until when nothing changes for an idle ring, the process need not be woken. */
+Test(watermark, the_wait_leads_to_the_next_rung) {
+    struct ring ring = used_ring();
+    int64_t idle_ms = 0, keep = INT64_MAX;
+    unsigned rungs = 0;
+    for (int64_t wait; (wait = watermark_idle_wait_ms(idle_ms, LEVEL_LOW)) != INT64_MAX; idle_ms += wait, rungs++) {
+        cr_assert_eq(look(&ring, wait - 1, 0, RETAINED, LEVEL_LOW), keep, "a millisecond before");
+        int64_t next = look(&ring, 1, 0, RETAINED, LEVEL_LOW);
+        cr_assert_lt(next, keep, "after %lld ms", (long long)(idle_ms + wait));
+        keep = next;
+    }
+    cr_assert_eq(rungs, 3);
+    cr_assert_eq(idle_ms, IDLE_CLEAN_UP_MS);
+}
