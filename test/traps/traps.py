@@ -69,7 +69,7 @@ class Runner:
     def path(self, name):
         return os.path.join(self.options.programs, name)
 
-    def run(self, *command, preload=None, address_space=None, timeout=100, **variables):
+    def run(self, *command, preload=None, address_space=None, timeout=240, **variables):
         """Runs a program of ours (or an absolute path) with the library and what else is to be preloaded."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOWTIDE_", "LD_", "PYTHON"))}
         environment.update(variables)
