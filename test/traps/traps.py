@@ -238,6 +238,39 @@ class Runner:
         done = self.well("heap", "stats", "exec", quiet=False)
         check("LD_PRELOAD=" + self.options.library in done.stdout, "inherited by default")
 
+    # ---- options ----
+
+    def option_variables(self):
+        with open(os.path.join(HERE, "../../trim-policy/options.def")) as f:
+            return re.findall(r'^[A-Z]+\([a-z_]+, "([A-Z_]+)"', f.read(), re.M)
+
+    def help_lists_options(self):
+        said = self.well("/bin/true", quiet=False, LOWTIDE_HELP="1").stderr
+        variables = self.option_variables()
+        listed = [line.split()[0] for line in said.splitlines() if not line.startswith(" ")]
+        check(listed == variables, f"lists {listed}")
+        check(said.count("(default: ") == len(variables), f"said {said[:300]!r}")
+        return f"{len(variables)} options"
+
+    def verbose_says_start(self):
+        said = self.well("/bin/true", quiet=False, LOWTIDE_VERBOSE="1").stderr
+        check(re.match(r"lowtide: \S+ in true \(pid \d+\): ", said), f"said {said[:300]!r}")
+
+    def root_and_minimum(self):
+        root = os.path.join(HERE, "../fixtures/v2-high")
+        rows = (({}, MIB * 1024 // 100 * 5), ({"LOWTIDE_MINMEM_FREE": "100M"}, 100 * MIB), ({"LOWTIDE_MINMEM_PCT_TOTAL": "50"}, 512 * MIB),
+                ({"LOWTIDE_MINMEM_PCT_FREE": "50"}, 262 * MIB))
+        for variables, minimum in rows:
+            s = self.read_stats(self.well("/bin/true", quiet=False, LOWTIDE_STATS="1", LOWTIDE_ROOT=root, **variables).stderr)
+            check((s["limit_bytes"], s["available_bytes"]) == (1024 * MIB, 524 * MIB), f"limit {s['limit_bytes']}, available {s['available_bytes']}")
+            check(abs(s["min_free_bytes"] - minimum) < 4096, f"{variables}: minimum {s['min_free_bytes']}")
+
+    def keeper(self):
+        count = "import os; x = [bytes(1000) for _ in range(100000)]; print(len(os.listdir('/proc/self/task')))"
+        for how, threads in (("inline", "1"), ("thread", "2")):
+            done = self.well(PYTHON, "-c", count, LOWTIDE_HOUSEKEEP=how)
+            check(done.stdout.split() == [threads], f"{how}: {done.stdout} threads")
+
     def rules(self):
         done = self.well("rules", quiet=False)
         check(done.stdout == "ok\n" and done.stderr.startswith("lowtide "), f"printed {done.stdout!r}, malloc_stats said {done.stderr[:200]!r}")
@@ -300,6 +333,10 @@ def all_cases(r):
     yield "statistics of python", r.stats_of_python
     yield "statistics that cannot be written", r.stats_nowhere
     yield "LOWTIDE_CHILDREN=0", r.children
+    yield "LOWTIDE_HELP=1", r.help_lists_options
+    yield "LOWTIDE_VERBOSE=1", r.verbose_says_start
+    yield "LOWTIDE_ROOT, LOWTIDE_MINMEM_*", r.root_and_minimum
+    yield "LOWTIDE_HOUSEKEEP=thread", r.keeper
     for tier in ("small", "slab", "large", "mixed"):
         for threads in (1, 4):
             for how in ("ramp", "churn"):
