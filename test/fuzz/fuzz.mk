@@ -1,7 +1,7 @@
 # Every parser and the policy's arithmetic under libFuzzer with ASan and UBSan.
 FUZZ_BUILD := $(BUILD)/test/fuzz
-FUZZ_TARGETS := text lines meminfo cgroup level pressure options watermark
-FUZZ_SOURCES := $(addprefix trim-policy/,text.c file.c meminfo.c cgroup.c cgroup_read.c pressure.c sample.c watermark.c options.c)
+FUZZ_TARGETS := text lines meminfo cgroup level pressure options watermark idle
+FUZZ_SOURCES := core/line.c $(addprefix trim-policy/,text.c file.c meminfo.c cgroup.c cgroup_read.c pressure.c sample.c watermark.c profile.c options.c)
 FUZZ_FLAGS := -std=gnu17 -O2 -g $(WARNINGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_LINK_options := -Wl,--wrap=write
 # Runs of each target in `make fuzz`.

@@ -22,7 +22,9 @@ static void check_options(void) {
     must(options.minmem_pct_free >= 0 && options.minmem_pct_free <= 100);
     must(options.minmem_pct_total >= 0 && options.minmem_pct_total <= 100);
     must(options.profile >= PROFILE_TIGHT && options.profile <= PROFILE_THROUGHPUT);
+    must(options.housekeep == HOUSEKEEP_INLINE || options.housekeep == HOUSEKEEP_THREAD);
     must(!options.stats || *options.stats);
+    must(!options.root || *options.root);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {

@@ -6,7 +6,7 @@ set -u
 build=$1 limit=$2
 shift 2
 # Longer inputs cost time and find nothing where the text is one line; names and lines have buffers of 1 and 2 KiB to fill, though.
-declare -A longest=([text]=128 [lines]=5000 [meminfo]=512 [cgroup]=2400 [level]=256 [pressure]=160 [options]=256 [watermark]=512)
+declare -A longest=([text]=128 [lines]=5000 [meminfo]=512 [cgroup]=2400 [level]=256 [pressure]=160 [options]=256 [watermark]=512 [idle]=512)
 passed=0 failed=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
