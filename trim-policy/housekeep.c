@@ -25,19 +25,27 @@ static struct earn_reading read_ring(unsigned ring, int64_t now_ms) {
     };
 }
 
+/* Once for each half of the window. */
+static void turn_high_water(void) {
+    relaxed_store(&limits.high_before, relaxed_load(&counters.live_high));
+    relaxed_store(&counters.live_high, budget_program_pages());
+}
+
+/* The limits follow with policy_apply_earned. */
 static void update_rings(int64_t now_ms,
                          int64_t (*update)(struct earn_state *, const struct earn_reading *)) {
     for (unsigned ring = 0; ring < RINGS; ring++) {
         struct earn_reading reading = read_ring(ring, now_ms);
         update(&policy_state.earn[ring], &reading);
     }
-    policy_apply_earned();
+    if (policy_state.earn[0].has_turned) turn_high_water(); /* all turn together */
 }
 
 /* More is retained than allowed: has what was released lately come back? */
 void housekeep_reconsider(void) {
     if (!state_take()) return;
     update_rings(policy_clock_ms(), earn_update);
+    policy_apply_earned();
     state_leave();
 }
 

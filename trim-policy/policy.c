@@ -41,9 +41,6 @@ void policy_apply_earned(void) {
     for (unsigned ring = 0; ring < RINGS; ring++)
         relaxed_store(&limits.earned_pages[ring],
                       policy_state.may_earn ? policy_state.earn[ring].earned_pages : 0);
-    if (!policy_state.earn[0].has_turned) return; /* all turn together */
-    relaxed_store(&limits.high_before, relaxed_load(&counters.live_high));
-    relaxed_store(&counters.live_high, budget_program_pages());
 }
 
 /* What could be given back is worth a look from a MiB on; and where memory was short at the last
