@@ -37,6 +37,17 @@ static int64_t monotonic_ns(void) {
     return now.tv_sec * SECOND_NS + now.tv_nsec;
 }
 
+/* Libc leaves addresses to the kernel, where a bad one is an error and no crash; so does this. The
+ * kernel copies the eight bytes of a mask before it refuses what it shall do with it. */
+static bool can_access(const void *to_read, void *to_write) {
+    int saved = errno;
+    int how = to_read ? -1 : SIG_BLOCK;
+    bool can =
+        !syscall(SYS_rt_sigprocmask, how, to_read, to_write, sizeof(uint64_t)) || errno != EFAULT;
+    errno = saved;
+    return can;
+}
+
 struct split {
     int64_t first_ns;    /* the first half */
     int64_t deadline_ns; /* of the whole, or FOR_EVER */
@@ -67,12 +78,12 @@ static NOINLINE int split_wait(struct split *s, int64_t total_ns, const sigset_t
                                half_call *half, void *call, bool can_be_ready) {
     uint64_t during;
     int kind;
-    if (mask) memcpy(&during, mask, sizeof during);
     s->deadline_ns = total_ns == FOR_EVER ? FOR_EVER : monotonic_ns() + total_ns;
     /* What is ready needs no sleep: an event loop that never sleeps pays nothing more. */
     pthread_testcancel();
-    int result = can_be_ready ? half(call, 0, mask ? &during : NULL) : 0;
+    int result = can_be_ready ? half(call, 0, (const uint64_t *)mask) : 0;
     if (result) return result;
+    if (mask) memcpy(&during, mask, sizeof during);
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &kind);
     uint64_t before = policy_change_mask(SIG_BLOCK, ~0ull);
     if (!mask) during = before;
@@ -87,6 +98,7 @@ static NOINLINE int split_wait(struct split *s, int64_t total_ns, const sigset_t
  * to be split) is longer than until then: it is to be made in two halves, with split_wait. */
 static inline bool split_begin(struct split *s, int64_t total_ns) {
     int wait_ms = 0;
+    s->first_ns = 0;
     if (LIKELY(!policy_has_sleep_work()) || !total_ns) return false;
     if (policy_before_sleep(true, &wait_ms) != SLEEP_LATER) return false;
     s->first_ns = wait_ms * MS_NS;
@@ -136,23 +148,33 @@ EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *time
 
 struct select_call {
     int n;
-    fd_set *sets[3], kept[3];
+    size_t words; /* of each set: a program need not have more of them than n asks for */
+    uint64_t *sets[3], kept[3][FD_SETSIZE / 64];
 };
 
-static void select_prepare(struct select_call *c, int n, fd_set *in, fd_set *out, fd_set *other) {
+static void copy_words(uint64_t *to, const uint64_t *from, size_t words) {
+    if (to && from) memcpy(to, from, words * sizeof *to);
+}
+
+/* False: the kernel is to refuse a set. */
+static bool select_prepare(struct select_call *c, int n, fd_set *in, fd_set *out, fd_set *other) {
     fd_set *sets[3] = {in, out, other};
     c->n = n;
+    c->words = n > 0 ? ((size_t)n + 63) / 64 : 0;
     for (int i = 0; i < 3; i++) {
-        c->sets[i] = sets[i];
-        if (sets[i]) c->kept[i] = *sets[i];
+        c->sets[i] = (uint64_t *)sets[i];
+        if (!sets[i] || !c->words) continue;
+        if (!can_access(c->sets[i], NULL) || !can_access(c->sets[i] + c->words - 1, NULL))
+            return false;
+        copy_words(c->kept[i], c->sets[i], c->words);
     }
+    return true;
 }
 
 static int select_half(void *call, int64_t ns, const uint64_t *mask) {
     struct select_call *c = call;
     struct timespec t;
-    for (int i = 0; i < 3; i++)
-        if (c->sets[i]) *c->sets[i] = c->kept[i];
+    for (int i = 0; i < 3; i++) copy_words(c->sets[i], c->kept[i], c->words);
     struct {
         const uint64_t *mask;
         size_t bytes;
@@ -175,9 +197,9 @@ EXPORT int select(int n, fd_set *restrict in, fd_set *restrict out, fd_set *rest
                   struct timeval *restrict timeout) {
     struct split s;
     int64_t ns = select_total_ns(n, timeval_ns(timeout));
-    if (!split_begin(&s, ns)) return ASLEEP(select, (n, in, out, other, timeout));
     struct select_call call;
-    select_prepare(&call, n, in, out, other);
+    if (!split_begin(&s, ns) || !select_prepare(&call, n, in, out, other))
+        return ASLEEP(select, (n, in, out, other, timeout));
     int result = split_wait(&s, ns, NULL, select_half, &call, true);
     if (timeout) {
         int64_t left = split_left(&s); /* Linux says how much was not slept */
@@ -190,9 +212,9 @@ EXPORT int pselect(int n, fd_set *restrict in, fd_set *restrict out, fd_set *res
                    const struct timespec *restrict timeout, const sigset_t *restrict mask) {
     struct split s;
     int64_t ns = select_total_ns(n, nanoseconds(timeout));
-    if (!split_begin(&s, ns)) return ASLEEP(pselect, (n, in, out, other, timeout, mask));
     struct select_call call;
-    select_prepare(&call, n, in, out, other);
+    if (!split_begin(&s, ns) || !select_prepare(&call, n, in, out, other))
+        return ASLEEP(pselect, (n, in, out, other, timeout, mask));
     return split_wait(&s, ns, mask, select_half, &call, true);
 }
 
@@ -227,22 +249,26 @@ EXPORT int epoll_pwait(int fd, struct epoll_event *events, int n, int timeout_ms
 
 /* ---- sleeping: ppoll without descriptors, whose mask is switched atomically ---- */
 
-/* Where nothing else ends the wait there is no "for ever". */
+/* Read only where the wait may be split. Where nothing else ends it there is no "for ever". */
 static int64_t sleep_ns(const struct timespec *request) {
-    if (!request) return 0;
+    if (!request || !can_access(request, NULL)) return 0;
     return request->tv_sec > INT_MAX ? WHOLE : nanoseconds(request);
 }
 
 static int split_sleep(struct split *s, int64_t ns, struct timespec *left) {
     int result = split_wait(s, ns, NULL, poll_half, &(struct poll_call){NULL, 0}, false);
-    if (result && left) timespec_of(split_left(s), left);
+    if (!result || !left) return result;
+    if (can_access(NULL, left))
+        timespec_of(split_left(s), left);
+    else
+        errno = EFAULT;
     return result;
 }
 
 EXPORT int nanosleep(const struct timespec *request, struct timespec *left) {
     struct split s;
-    int64_t ns = sleep_ns(request);
-    if (!split_begin(&s, ns)) return ASLEEP(nanosleep, (request, left));
+    int64_t ns = split_begin(&s, FOR_EVER) ? sleep_ns(request) : 0;
+    if (ns <= s.first_ns) return ASLEEP(nanosleep, (request, left));
     return split_sleep(&s, ns, left);
 }
 
@@ -260,8 +286,8 @@ static int64_t clock_total_ns(clockid_t clock, int flags, const struct timespec 
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
                            struct timespec *left) {
     struct split s;
-    int64_t ns = clock_total_ns(clock, flags, request);
-    if (!split_begin(&s, ns)) return ASLEEP(clock_nanosleep, (clock, flags, request, left));
+    int64_t ns = split_begin(&s, FOR_EVER) ? clock_total_ns(clock, flags, request) : 0;
+    if (ns <= s.first_ns) return ASLEEP(clock_nanosleep, (clock, flags, request, left));
     int saved = errno;
     int result = split_sleep(&s, ns, flags ? NULL : left) ? errno : 0;
     errno = saved;

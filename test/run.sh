@@ -13,9 +13,10 @@ declare -A suite=(
     [traps]="make -s trap-tests"
     [fuzz]="make -s fuzz-tests"
     [pressure]="make -s pressure-tests"
+    [sleep]="make -s sleep-tests"
     [programs]="test/preload/run.sh"
 )
-order=(lint unit stress model faults traps fuzz pressure programs)
+order=(lint unit stress model faults traps fuzz pressure sleep programs)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)

@@ -49,8 +49,11 @@ void housekeep_reconsider(void) {
     state_leave();
 }
 
-static void lose_all(void) {
+/* What came back until now is counted first, or it would be earned at the next reading. */
+static void lose_all(int64_t now_ms) {
+    update_rings(now_ms, earn_update);
     for (unsigned ring = 0; ring < RINGS; ring++) earn_lose(&policy_state.earn[ring]);
+    policy_apply_earned();
 }
 
 /* ---- ticks ---- */
@@ -192,10 +195,7 @@ static enum policy_sleep refuse(int64_t now_ms, int *wait) {
 static enum policy_sleep give_back(int64_t now_ms, bool may_hurry, int *wait) {
     if (!state_take()) return SLEEP_NOTHING_TO_DO;
     bool may = may_release(now_ms, may_hurry), is_last = may && is_last_awake();
-    if (is_last) {
-        lose_all();
-        policy_apply_earned();
-    }
+    if (is_last) lose_all(now_ms);
     state_leave();
     if (!may) return refuse(now_ms, wait);
     relaxed_store(&heap_current->is_dirty, false);
