@@ -19,9 +19,9 @@ struct counters counters;
 void (*budget_over_hook)(void);
 
 /* After a pass that found nothing to release (pages of leased pools, or locked in memory): do not
- * look again before this many more pages are retained. */
+ * look again before more than this is retained, a share more than was in vain. */
 static _Atomic(int64_t) fruitless_above;
-enum { RETRY_PAGES = 64, MOST_MORE_PAGES = 256 };
+enum { RETRY_LEAST_PAGES = 4, RETRY_MOST_PAGES = 64, MOST_MORE_PAGES = 256 };
 
 static size_t release_large(size_t want) {
     return relaxed_load(&counters.retained_pages[RING_LARGE]) ? large_release(want) : 0;
@@ -91,6 +91,8 @@ void budget_enforce_slow(enum release_order order) {
     /* Somewhat more than asked, so that the next free page does not come here again. But not for a
      * large buffer: what a loop cycles through would lack it in the next round. */
     int64_t more = order == RELEASE_LARGE_FIRST ? smaller(allowed / 8, MOST_MORE_PAGES) : 0;
-    int64_t floor = budget_release_to(allowed - more, order) ? 0 : retained + RETRY_PAGES;
-    relaxed_store(&fruitless_above, floor);
+    int64_t retry =
+        smaller(retained + RETRY_LEAST_PAGES + retained / 8, retained + RETRY_MOST_PAGES);
+    bool is_fruitless = !budget_release_to(allowed - more, order);
+    relaxed_store(&fruitless_above, is_fruitless ? retry : 0);
 }

@@ -45,7 +45,7 @@ class Sample:
         self.live, self.retained, self.magazines = map(int, numbers)
 
     def __repr__(self):
-        return f"{self.retained / MIB:.2f} MiB with {self.live / MIB:.1f} MiB live"
+        return f"{self.retained / MIB:.2f} MiB with {self.live / MIB:.1f} MiB live ({self.how})"
 
 
 class Watched:
