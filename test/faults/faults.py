@@ -5,14 +5,16 @@ usage: faults.py --library LIB --programs DIRECTORY [--only TEXT] [--without-pre
 
 --without-preload runs the same without the library; nearly every case must then fail, which shows that the cases can.
 """
-import argparse
 import os
 import re
-import resource
 import signal
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(HERE))
+import cases  # noqa: E402
+from cases import check  # noqa: E402
 
 LINE = re.compile(r"^lowtide: (.*): pointer (0x[0-9a-f]+) \(pid [0-9]+\)$")
 
@@ -70,72 +72,50 @@ def pointer_cases():
         yield "free-aligned-sized", size, ("sized free with a wrong alignment",)
 
 
-def no_core_files():
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-class Runner:
-    def __init__(self, options):
-        self.options = options
-
-    def run(self, program, *arguments, **variables):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOWTIDE_", "LD_"))}
-        environment.update(variables)
-        if not self.options.without_preload:
-            environment["LD_PRELOAD"] = self.options.library
-        command = [os.path.join(self.options.programs, program)] if "/" not in program else [program]
-        return subprocess.run(command + [str(a) for a in arguments], env=environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, text=True,
-                              errors="replace", preexec_fn=no_core_files)
+class Runner(cases.Runner):
+    name = "faults"
+    tells_time = False
 
     def misuse(self, kind, size, words, **variables):
-        """What is wrong with how the mistake ended; None when all is well."""
+        """The mistake must end as it should."""
         done = self.run("misuse", kind, size, **variables)
-        if done.returncode != -signal.SIGABRT and kind != "double-child":
-            return f"ended with {done.returncode}, said {done.stdout.split()} {done.stderr.strip()!r}"
+        check(done.returncode == -signal.SIGABRT or kind == "double-child",
+              f"ended with {done.returncode}, said {done.stdout.split()} {done.stderr.strip()!r}")
         lines = done.stderr.splitlines()
         match = LINE.match(lines[0]) if len(lines) == 1 else None
-        if not match:
-            return f"stderr is {done.stderr!r}"
+        check(match, f"stderr is {done.stderr!r}")
         pointer = re.search("at (0x[0-9a-f]+)", done.stdout)
-        if not pointer or match.group(2) != pointer.group(1):
-            return f"the line names {match.group(2)}, the pointer was {done.stdout.strip()!r}"
-        if match.group(1) not in words:
-            return f"the line says {match.group(1)!r}, not {' or '.join(words)!r}"
-        if "survived" in done.stdout and (kind in AT_ONCE or not kind.startswith("double")):
-            return "was told too late"
-        return None
+        check(pointer and match.group(2) == pointer.group(1), f"the line names {match.group(2)}, the pointer was {done.stdout.strip()!r}")
+        check(match.group(1) in words, f"the line says {match.group(1)!r}, not {' or '.join(words)!r}")
+        check("survived" not in done.stdout or kind not in AT_ONCE and kind.startswith("double"), "was told too late")
 
     def closed_stderr(self, kind, size):
         done = self.run("misuse", kind, size, "closed")
-        return None if done.returncode == -signal.SIGABRT else f"ended with {done.returncode}"
+        check(done.returncode == -signal.SIGABRT, f"ended with {done.returncode}")
 
     def lookalike(self, *arguments, **variables):
         done = self.run("lookalike", *arguments, **variables)
-        if done.returncode or done.stdout != "ok\n" or done.stderr:
-            return f"ended with {done.returncode}: {done.stdout!r} {done.stderr!r}"
-        return None
+        check((done.returncode, done.stdout, done.stderr) == (0, "ok\n", ""),
+              f"ended with {done.returncode}: {done.stdout!r} {done.stderr!r}")
 
     def bad_option(self, variable, value, used):
         """One line with variable, value and what is used; the program goes on as if nothing was set."""
         done = self.run("/bin/echo", "went on", **{variable: value})
         lines = done.stderr.splitlines()
-        if done.returncode or done.stdout != "went on\n":
-            return f"the program ended with {done.returncode}, printed {done.stdout!r}"
-        if len(lines) != 1 or not lines[0].startswith("lowtide: "):
-            return f"stderr is {done.stderr!r}"
+        check((done.returncode, done.stdout) == (0, "went on\n"), f"the program ended with {done.returncode}, printed {done.stdout!r}")
+        check(len(lines) == 1 and lines[0].startswith("lowtide: "), f"stderr is {done.stderr!r}")
         shown = value[:64].rstrip("\n")
         missing = [text for text in (variable, shown, f"using {used}") if text not in lines[0]]
-        return f"the line {lines[0]!r} lacks {missing}" if missing else None
+        check(not missing, f"the line {lines[0]!r} lacks {missing}")
 
     def silent_option(self, variable, value):
         done = self.run("/bin/echo", "went on", **{variable: value})
-        return None if (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "") else f"{done!r}"
+        check((done.returncode, done.stdout, done.stderr) == (0, "went on\n", ""), f"{done!r}")
 
 
 def read_options():
     """(variable, words, default) of each choice and the variables that take numbers, from the table that declares them."""
-    table = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../trim-policy/options.def")
+    table = os.path.join(HERE, "../../trim-policy/options.def")
     with open(table) as f:
         text = f.read()
     choices = re.findall(r'^CHOICE\(\w+, "(\w+)", "([^"]*)", "([^"]*)"', text, re.M)
@@ -149,7 +129,7 @@ def all_cases(runner):
         yield f"{kind} with stderr closed", lambda k=kind: runner.closed_stderr(k, 100)
     for kind, word in (("double-trimmed-neighbour", (DOUBLE,)), ("free-wild", (INVALID,)), ("free-interior", (INTERIOR,))):
         yield f"{kind} with LOWTIDE_CHECK=0", lambda k=kind, w=word: runner.misuse(k, 3000, w, LOWTIDE_CHECK="0")
-    library = os.path.join(runner.options.programs, "library.so")
+    library = runner.path("library.so")
     for arguments in (["marks"], ["null"], ["errno"], ["foreign", library], ["space", library]):
         yield f"lookalike {arguments[0]}", lambda a=arguments: runner.lookalike(*a)
     yield "lookalike marks with LOWTIDE_CHECK=0", lambda: runner.lookalike("marks", LOWTIDE_CHECK="0")
@@ -165,32 +145,5 @@ def all_cases(runner):
     yield "an unknown LOWTIDE_X=1 is no reason to stop", lambda: runner.silent_option("LOWTIDE_", "1")
 
 
-def judge(case):
-    name, check = case
-    try:
-        return name, check()
-    except subprocess.TimeoutExpired:
-        return name, "did not end within 60 s"
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--library", required=True, type=os.path.abspath)
-    parser.add_argument("--programs", required=True, type=os.path.abspath)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--without-preload", action="store_true")
-    options = parser.parse_args()
-    if not os.path.exists(options.library):
-        sys.exit(f"faults.py: no library at {options.library}")
-    cases = [case for case in all_cases(Runner(options)) if options.only in case[0]]
-    failed = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, problem in pool.map(judge, cases):
-            print(f"FAIL {name}: {problem}" if problem else f"ok   {name}", flush=True)
-            failed += bool(problem)
-    print(f"faults: {len(cases) - failed} passed, {failed} failed")
-    sys.exit(1 if failed or not cases else 0)
-
-
 if __name__ == "__main__":
-    main()
+    cases.main(Runner, [(all_cases, os.cpu_count())])

@@ -6,7 +6,8 @@ import re
 import threading
 import time
 
-MIB = 1 << 20
+from cases import MIB, check
+
 LEVELS = ("low", "moderate", "high", "extreme", "oom")
 LATEST_S = 1.0          # asserted; what was measured is printed
 FALL_S = 0.95           # a level falls one step a second at most; less what the pipe may take
@@ -14,15 +15,6 @@ CYCLE_MS = 1600
 
 SIZE = r"(\d+[KMGT]?|\?)"
 LINE = re.compile(rf"lowtide: memory is (\w+): {SIZE} available of {SIZE} \(minimum free {SIZE}, low watermark {SIZE}\)(; {SIZE} retained)?$")
-
-
-class Failed(Exception):
-    pass
-
-
-def check(condition, text):
-    if not condition:
-        raise Failed(text)
 
 
 def bytes_of(size):

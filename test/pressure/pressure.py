@@ -10,46 +10,41 @@ import argparse
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-
-sys.dont_write_bytecode = True
-import groups           # noqa: E402
-import levels           # noqa: E402
-from fakes import FakeRoot                              # noqa: E402
-from levels import CYCLE_MS, MIB, Failed, check # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(HERE))
+import cases  # noqa: E402
+import groups  # noqa: E402
+import levels  # noqa: E402
+from cases import INFORMATION, MIB, PYTHON, Failed, Skipped, check  # noqa: E402
+from fakes import FakeRoot  # noqa: E402
+from levels import CYCLE_MS  # noqa: E402
 
 JOB_LIMIT = 256 * MIB
 JOB_LIVE = JOB_LIMIT * 60 // 100
 FALLING_LIMIT, FALLING_MINIMUM = 512 * MIB, 64 * MIB
 TOTAL, AT_START = 1024 * MIB, 900 * MIB         # of fake roots
-INFORMATION = "for information: "
 PATIENCE_S = 40
 OTHERS = {"jemalloc": "libjemalloc.so.2", "mimalloc": "libmimalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
-
-
-class Skipped(Exception):
-    pass
 
 
 class Stopped(Exception):
     pass
 
 
-class Runner:
+class Runner(cases.Runner):
     """Starts processes and makes groups, and ends and removes them all when the run is over."""
+    name = "pressure"
+    drops = (*cases.Runner.drops, "MALLOC_")
+
     def __init__(self, options):
-        self.options = options
-        self.scratch = tempfile.mkdtemp(prefix="lowtide-pressure.")
+        super().__init__(options)
         self.lock, self.reference_lock = threading.Lock(), threading.Lock()
         self.is_over, self.began = threading.Event(), time.monotonic()
         self.processes, self.groups, self.reference = [], [], None
@@ -78,11 +73,11 @@ class Runner:
 
     def start(self, *command, group=None, preload=None, **variables):
         """`preload` is a library, or True for the one under test."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOWTIDE_", "LD_", "PYTHON", "MALLOC_"))}
-        environment.update(variables)
+        command, environment = self.command(command), self.environment(preload=(), **variables)
         if preload is True:
             preload = None if self.options.without_preload else self.options.library
-        command = ["env", f"LD_PRELOAD={preload}", *map(str, command)] if preload else list(map(str, command))
+        if preload:
+            command = ["env", f"LD_PRELOAD={preload}", *command]
         with self.lock:
             if self.is_over.is_set():
                 raise Stopped()
@@ -101,7 +96,7 @@ class Runner:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        super().stop()
         for group in list(self.groups):
             try:
                 group.remove()
@@ -167,14 +162,14 @@ class Runner:
     # ---- while memory falls ----
 
     def falling(self, threads, base_mib, wave_mib, cycles=1000000, profile="balanced", **how):
-        process = self.start(os.path.join(self.options.programs, "falling"), cycles, threads, base_mib, wave_mib, CYCLE_MS,
+        process = self.start("falling", cycles, threads, base_mib, wave_mib, CYCLE_MS,
                              preload=True, LOWTIDE_VERBOSE="1", LOWTIDE_PROFILE=profile, **how)
         return levels.Watched(process, threads, profile)
 
     def check_sum(self, made, threads, base_mib, wave_mib):
         """Against stock glibc."""
         cycles, checksum = made
-        plain = self.start(os.path.join(self.options.programs, "falling"), cycles, threads, base_mib, wave_mib, 0)
+        plain = self.start("falling", cycles, threads, base_mib, wave_mib, 0)
         expected = plain.communicate(timeout=20)[0].split()[-1]
         check(checksum == expected, f"checksum {checksum} after {cycles} cycles, not {expected}")
 
@@ -221,7 +216,7 @@ class Runner:
         """In a group whose memory another process takes."""
         group, shape, stalled_us = self.group(FALLING_LIMIT, needs=FALLING_LIMIT + 256 * MIB), (1, 32, 8), groups.stalled_us()
         try:
-            hog = self.start(os.path.join(self.options.programs, "hog"), group=group)
+            hog = self.start("hog", group=group)
             job = self.falling(*shape, group=group, LOWTIDE_MINMEM_FREE=f"{FALLING_MINIMUM // MIB}M")
             times, back = self.go_through(job, levels.LEVELS[:4], lambda level: self.take_step(group, hog, level))
             hog.communicate(timeout=10)
@@ -332,40 +327,6 @@ def job_cases(r):
     yield f"{INFORMATION}the same, glibc without pymalloc", lambda: r.told(lambda: r.describe(r.job(JOB_LIMIT, PYTHONMALLOC="malloc")))
 
 
-def judge(case):
-    """(name, "ok", "FAIL", "skipped" or "info", text, seconds)"""
-    name, body = case
-    began = time.monotonic()
-    try:
-        word, text = "info" if name.startswith(INFORMATION) else "ok", body()
-    except Skipped as e:
-        word, text = "skipped", str(e)
-    except Failed as e:
-        word, text = "FAIL", str(e)
-    except Exception as e:  # a surprise in the check itself is a failure of the case, not of the run
-        word, text = "FAIL", f"{type(e).__name__}: {e}"
-    return name, word, text, time.monotonic() - began
-
-
-def run_cases(runner, options):
-    """Jobs after the rest, two at a time: they make the machine stall, which is a sign of shortage to all others."""
-    outcomes = []
-    for cases, workers in ((falling_cases, 8), (job_cases, 2)):
-        chosen = [case for case in cases(runner) if options.only in case[0]]
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                for name, word, text, seconds in pool.map(judge, chosen):
-                    if word == "skipped":
-                        print(f"skipped: {text} ({name})", flush=True)
-                    else:
-                        print(f"{word:4} {name}{': ' + text if text else ''} ({seconds:.1f} s)", flush=True)
-                    outcomes.append((word, text))
-            except BaseException:       # before the pool waits for its threads
-                runner.stop()
-                raise
-    return outcomes
-
-
 def interrupted(number, _frame):
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
@@ -373,27 +334,10 @@ def interrupted(number, _frame):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--library", required=True, type=os.path.abspath)
-    parser.add_argument("--programs", required=True, type=os.path.abspath)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--without-preload", action="store_true")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    if not os.path.exists(options.library):
-        sys.exit(f"pressure.py: no library at {options.library}")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
-    runner = Runner(options)
-    try:
-        outcomes = run_cases(runner, options)
-    finally:
-        runner.stop()
-    count = {word: sum(1 for w, _ in outcomes if w == word) for word in ("ok", "FAIL", "skipped")}
-    reasons = sorted({text for word, text in outcomes if word == "skipped"})
-    skipped = f", {count['skipped']} skipped: {'; '.join(reasons)}" if reasons else ""
-    print(f"pressure: {count['ok']} passed, {count['FAIL']} failed{skipped}")
-    sys.exit(1 if count["FAIL"] or not count["ok"] else 0)
+    # Jobs after the rest, two at a time: they make the machine stall, which is a sign of shortage to all others.
+    cases.main(Runner, [(falling_cases, 8), (job_cases, 2)], seed=1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@
 #ifndef LOWTIDE_TEST_SEMANTICS_H
 #define LOWTIDE_TEST_SEMANTICS_H
 
+#include "fortified.h"
 #include "spend.h"
 
 #include <errno.h>
@@ -35,15 +36,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-/* What -D_FORTIFY_SOURCE makes of some calls; no header declares them. */
-ssize_t __read_chk(int fd, void *to, size_t bytes, size_t room);
-ssize_t __recv_chk(int fd, void *to, size_t bytes, size_t room, int flags);
-ssize_t __recvfrom_chk(int fd, void *restrict to, size_t bytes, size_t room, int flags,
-                       __SOCKADDR_ARG from, socklen_t *restrict n);
-int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room);
-int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
-                size_t room);
 
 /* Every interposed call; the driver compares this list with the library's. */
 #define CALLS(X)                                                                                   \

@@ -7,11 +7,11 @@ $(SLEEP_BUILD)/%.so: test/sleep/%.c
 	@mkdir -p $(@D)
 	$(CC) $(SLEEP_FLAGS) -fPIC -shared -o $@ $<
 
-$(SLEEP_BUILD)/semantics: $(SLEEP_SEMANTICS) test/sleep/semantics.h test/sleep/spend.h
+$(SLEEP_BUILD)/semantics: $(SLEEP_SEMANTICS) test/sleep/semantics.h test/sleep/fortified.h test/sleep/spend.h
 	@mkdir -p $(@D)
 	$(CC) $(SLEEP_FLAGS) -o $@ $(SLEEP_SEMANTICS) -ldl
 
-$(SLEEP_BUILD)/%: test/sleep/%.c test/sleep/spend.h
+$(SLEEP_BUILD)/%: test/sleep/%.c test/sleep/fortified.h test/sleep/spend.h
 	@mkdir -p $(@D)
 	$(CC) $(SLEEP_FLAGS) -o $@ $<
 

@@ -5,24 +5,19 @@ usage: sleep.py --library LIB --programs DIRECTORY [--only TEXT] [--without-prel
 
 --without-preload runs the same without the library, to see which cases tell the difference.
 """
-import argparse
 import json
 import os
 import re
-import resource
 import select
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MIB = 1 << 20
-
-# The system's interpreter rather than a version manager's shell script in front of one.
-PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(HERE))
+import cases  # noqa: E402
+from cases import MIB, PYTHON, check  # noqa: E402
 
 # Anonymous memory that is not the heap's and may come after the first look: stack, libc's own data.
 OTHER_BYTES = MIB // 2
@@ -72,40 +67,13 @@ os._exit(0)
 """
 
 
-class Failed(Exception):
-    pass
-
-
-def check(condition, text):
-    if not condition:
-        raise Failed(text)
-
-
 def anonymous_bytes(pid):
     with open(f"/proc/{pid}/smaps_rollup") as f:
         return next(int(line.split()[1]) * 1024 for line in f if line.startswith("Anonymous:"))
 
 
-class Runner:
-    def __init__(self, options):
-        self.options = options
-        self.scratch = tempfile.mkdtemp(prefix="lowtide-sleep.")
-
-    def path(self, name):
-        return os.path.join(self.options.programs, name)
-
-    def environment(self, *more, **variables):
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOWTIDE_", "LD_", "PYTHON"))}
-        kept.update(variables)
-        libraries = ([] if self.options.without_preload else [self.options.library]) + list(more)
-        if libraries:
-            kept["LD_PRELOAD"] = " ".join(libraries)
-        return kept
-
-    def run(self, *command, preload=(), timeout=60, **variables):
-        command = [c if i or "/" in c else self.path(c) for i, c in enumerate(str(c) for c in command)]
-        return subprocess.run(command, env=self.environment(*preload, **variables), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, text=True, errors="replace")
+class Runner(cases.Runner):
+    name = "sleep"
 
     def numbers(self, *command, **variables):
         """Runs a program that prints key=value; returns these and what it said on stderr."""
@@ -132,7 +100,7 @@ class Runner:
 
     def semantics(self, groups):
         """The rows of some groups, each a case of its own. It takes a process a while to get into debt, so it runs several."""
-        done = self.run("semantics", *groups, preload=[self.path("release.so")], timeout=300)
+        done = self.run("semantics", *groups, preload=[self.options.library, self.path("release.so")], timeout=300)
         rows = [(line[5:], line.startswith("ok")) for line in done.stdout.splitlines() if re.match("ok  |FAIL", line)]
         well = done.returncode == (0 if all(ok for _, ok in rows) else 1) and rows and not done.stderr
         if not well:
@@ -149,9 +117,8 @@ class Runner:
 
     def observe(self, *command, **variables):
         """Bytes above the start while it blocks, and the bytes it says are live then."""
-        command = [c if "/" in c else self.path(c) for c in command[:1]] + list(command[1:])
-        with subprocess.Popen(command, env=self.environment(**variables), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              text=True, bufsize=1) as process:
+        with subprocess.Popen(self.command(command), env=self.environment(**variables), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True, bufsize=1) as process:
             try:
                 self.line(process, "ready")
                 before = anonymous_bytes(process.pid)
@@ -196,15 +163,8 @@ class Runner:
     # ---- the split, in a trace ----
 
     def trace(self, call, wanted, times):
-        check(shutil.which("strace"), "not installed: strace")
-        trace = os.path.join(self.scratch, "trace." + call)
         names = "write,poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,nanosleep,clock_nanosleep,read,recvfrom,wait4,waitid,accept,pause,futex"
-        library = [] if self.options.without_preload else ["-E", "LD_PRELOAD=" + self.options.library]
-        done = subprocess.run(["strace", "-f", "-qq", "-e", "trace=" + names, "-o", trace, *library, self.path("target"), call, "soon"],
-                              input="\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
-        check(done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-300:]}")
-        with open(trace, errors="replace") as f:
-            lines = f.read().splitlines()
+        _, lines = self.strace(names, "target", call, "soon", timeout=60, typed="\n")
         begin = next(i for i, line in enumerate(lines) if 'write(1, "live' in line)
         end = next(i for i, line in enumerate(lines) if 'write(1, "woke' in line)
         sleeper = lines[begin].split()[0]
@@ -286,54 +246,5 @@ def heavy_cases(r):
         yield f"python: {name}", lambda n=name: r.python(n)
 
 
-def judge(case):
-    """[(line, is well)]; a case may be several lines."""
-    name, body = case
-    started = time.monotonic()
-    try:
-        well, text = True, body()
-        if isinstance(text, list):
-            return text
-    except Failed as e:
-        well, text = False, str(e)
-    except subprocess.TimeoutExpired as e:
-        well, text = False, f"did not end within {e.timeout:.0f} s"
-    except Exception as e:  # a surprise in the check itself is a failure of the case, not of the run
-        well, text = False, f"{type(e).__name__}: {e}"
-    return [(f"{name}{': ' + text if text else ''} ({time.monotonic() - started:.1f} s)", well)]
-
-
-def run_cases(cases, at_once):
-    counts = [0, 0]
-    with ThreadPoolExecutor(at_once) as pool:
-        for results in pool.map(judge, cases):
-            for line, well in results:
-                print(f"{'ok  ' if well else 'FAIL'} {line}", flush=True)
-                counts[not well] += 1
-    return counts
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--library", required=True, type=os.path.abspath)
-    parser.add_argument("--programs", required=True, type=os.path.abspath)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--without-preload", action="store_true")
-    options = parser.parse_args()
-    if not os.path.exists(options.library):
-        sys.exit(f"sleep.py: no library at {options.library}")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    runner = Runner(options)
-    passed = failed = 0
-    try:
-        for cases, at_once in ((heavy_cases, 3 * os.cpu_count()), (light_cases, 2 * os.cpu_count())):
-            counts = run_cases([case for case in cases(runner) if options.only in case[0]], at_once)
-            passed, failed = passed + counts[0], failed + counts[1]
-    finally:
-        shutil.rmtree(runner.scratch, ignore_errors=True)
-    print(f"sleep: {passed} passed, {failed} failed")
-    sys.exit(1 if failed or not passed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    cases.main(Runner, [(heavy_cases, 3 * os.cpu_count()), (light_cases, 2 * os.cpu_count())])

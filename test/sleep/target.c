@@ -17,6 +17,7 @@
  * block) right before it blocks for some 600 ms. What it does itself goes by system calls, since
  * libc's functions would give back. */
 #define _GNU_SOURCE
+#include "fortified.h"
 #include "spend.h"
 
 #include <errno.h>
@@ -41,14 +42,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-ssize_t __read_chk(int fd, void *to, size_t bytes, size_t room);
-ssize_t __recv_chk(int fd, void *to, size_t bytes, size_t room, int flags);
-ssize_t __recvfrom_chk(int fd, void *restrict to, size_t bytes, size_t room, int flags,
-                       __SOCKADDR_ARG from, socklen_t *restrict n);
-int __poll_chk(struct pollfd *fds, nfds_t n, int timeout_ms, size_t room);
-int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
-                size_t room);
 
 enum {
     BLOCK_MS = 600,

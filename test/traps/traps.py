@@ -5,7 +5,6 @@ usage: traps.py --library LIB --programs DIRECTORY [--only TEXT] [--without-prel
 --without-preload runs the same without the library, to see which cases tell the difference. --rounds sets how often
 the fork cases fork (2,000 unless told).
 """
-import argparse
 import json
 import os
 import re
@@ -13,15 +12,12 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MIB = 1 << 20
-
-# The system's interpreter rather than a version manager's shell script in front of one.
-PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(HERE))
+import cases  # noqa: E402
+from cases import MIB, PYTHON, check  # noqa: E402
 
 # The keys of the outside contract.
 STATS_KEYS = """version pid live_bytes live_pages_bytes resident_heap_bytes retained_bytes released_bytes_total arenas_current
@@ -45,43 +41,14 @@ print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmPeak')
 """
 
 
-class Failed(Exception):
-    pass
+class Runner(cases.Runner):
+    name = "traps"
+    timeout_s = 240
 
-
-def check(condition, text):
-    if not condition:
-        raise Failed(text)
-
-
-def limits(address_space=None):
-    """To be called in the child: no core files, and RLIMIT_AS in bytes."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if address_space:
-        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
-
-
-class Runner:
-    def __init__(self, options):
-        self.options = options
-        self.scratch = tempfile.mkdtemp(prefix="lowtide-traps.")
-
-    def path(self, name):
-        return os.path.join(self.options.programs, name)
-
-    def run(self, *command, preload=None, address_space=None, timeout=240, **variables):
-        """Runs a program of ours (or an absolute path) with the library and what else is to be preloaded."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOWTIDE_", "LD_", "PYTHON"))}
-        environment.update(variables)
-        libraries = preload or [self.options.library]
-        if self.options.without_preload:
-            libraries = [l for l in libraries if l != self.options.library]
-        if libraries:
-            environment["LD_PRELOAD"] = " ".join(libraries)
-        command = [c if i or "/" in c else self.path(c) for i, c in enumerate(str(c) for c in command)]
-        return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=timeout, text=True, errors="replace",
-                              preexec_fn=lambda: limits(address_space))
+    def run(self, *command, address_space=None, **how):
+        """address_space: RLIMIT_AS in bytes."""
+        limit = address_space and (lambda: resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space)))
+        return super().run(*command, in_child=limit, **how)
 
     def well(self, *command, quiet=True, **how):
         """Runs it, and it must end well: exit code 0, and silence on stderr. Returns what it printed."""
@@ -133,20 +100,6 @@ class Runner:
         return f"{allowed // MIB} MiB allowed"
 
     # ---- system calls ----
-
-    def strace(self, what, *command, preload=None):
-        """Runs under strace; returns the program's output and the trace's lines."""
-        check(shutil.which("strace"), "not installed: strace")
-        trace = os.path.join(self.scratch, "trace-" + "-".join(command))
-        libraries = preload or [self.options.library]
-        if self.options.without_preload:
-            libraries = [l for l in libraries if l != self.options.library]
-        done = subprocess.run(["strace", "-f", "-e", "trace=" + what, "-E", "LD_PRELOAD=" + " ".join(libraries), "-o", trace,
-                               self.path(command[0]), *command[1:]],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240)
-        check(done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
-        with open(trace, errors="replace") as f:
-            return done.stdout, f.read().splitlines()
 
     def edge_calls(self, how):
         _, lines = self.strace("munmap,madvise", "heap", how)
@@ -343,44 +296,5 @@ def all_cases(r):
                 yield f"bound from outside: {how} of {tier}, {threads} thread{'s' * (threads > 1)}", lambda c=("bound", tier, threads, how): r.ours(*c)
 
 
-def judge(case):
-    """(name, is well, text, seconds)"""
-    name, body = case
-    started = time.monotonic()
-    try:
-        well, text = True, body()
-    except Failed as e:
-        well, text = False, str(e)
-    except subprocess.TimeoutExpired as e:
-        well, text = False, f"did not end within {e.timeout:.0f} s"
-    except Exception as e:  # a surprise in the check itself is a failure of the case, not of the run
-        well, text = False, f"{type(e).__name__}: {e}"
-    return name, well, text, time.monotonic() - started
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--library", required=True, type=os.path.abspath)
-    parser.add_argument("--programs", required=True, type=os.path.abspath)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--rounds", type=int, default=2000)
-    parser.add_argument("--without-preload", action="store_true")
-    options = parser.parse_args()
-    if not os.path.exists(options.library):
-        sys.exit(f"traps.py: no library at {options.library}")
-    runner = Runner(options)
-    cases = [case for case in all_cases(runner) if options.only in case[0]]
-    failed = 0
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for name, well, text, seconds in pool.map(judge, cases):
-                print(f"{'ok  ' if well else 'FAIL'} {name}{': ' + text if text else ''} ({seconds:.1f} s)", flush=True)
-                failed += not well
-    finally:
-        shutil.rmtree(runner.scratch, ignore_errors=True)
-    print(f"traps: {len(cases) - failed} passed, {failed} failed")
-    sys.exit(1 if failed or not cases else 0)
-
-
 if __name__ == "__main__":
-    main()
+    cases.main(Runner, [(all_cases, os.cpu_count())], rounds=2000)
