@@ -34,18 +34,11 @@ demo: all ## the main job under stock glibc and under lowtide, side by side
 test: all ## every test, with counts at the end
 	test/run.sh
 
-bench: all ## the table of figures beside stock glibc, jemalloc, mimalloc and tcmalloc (long)
-	python3 test/bench/figures.py
-
 soak: $(BUILD)/test/model ## the model-based random test for an hour or SOAK_SECONDS
 	test/stress/soak.sh $(BUILD)/test/model
 
 lint: ## no warning from gcc and clang at the strictest
 	test/lint.sh
-
-$(BUILD)/bench/%: test/bench/%.c $(wildcard test/bench/*.h)
-	@mkdir -p $(@D)
-	$(CC) -O2 -g -Wall -Wextra -pthread -o $@ $<
 
 clean: ## remove what was built
 	rm -rf $(BUILD)
@@ -53,4 +46,4 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo test bench soak lint clean help
+.PHONY: all demo test soak lint clean help

@@ -12,9 +12,7 @@ A Markdown table for each group goes to stdout, progress to stderr, and a run of
 build/figures.md. The runs of the allocators alternate, so that a slow minute of the machine hits
 all of them. An allocator that is not installed has no column; one that fails has a dash.
 """
-import glob
 import os
-import pathlib
 import platform
 import re
 import statistics
@@ -22,65 +20,16 @@ import subprocess
 import sys
 import tempfile
 
-HERE = pathlib.Path(__file__).resolve().parent
-REPO = HERE.parent.parent
+from allocators import (HERE, PYTHON, REPO, Failed, check_active, environment, find_allocators, key_values, program,
+                        python_environments, without_preload)
+
 REPORT = REPO / "build" / "figures.md"
-LOWTIDE = os.path.realpath(os.environ.get("LOWTIDE_LIB") or REPO / "build" / "liblowtide.so")
-PYTHON = os.environ.get("LOWTIDE_BENCH_PYTHON") or (
-    "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable)
 RUNS = int(os.environ.get("LOWTIDE_BENCH_RUNS") or 3)
 PROGRAMS = ("objects", "buffers", "ring", "pair", "mix", "edge", "rounds", "threads",
             "wakeups", "reads")
-STOCK_PYTHON = "pymalloc (stock)"
-
-
-class Failed(Exception):
-    """A run that does not count, and why."""
-
-
-# --- the allocators ---------------------------------------------------------------------------
-
-def find_library(pattern):
-    found = sorted(glob.glob(f"/usr/lib/*/{pattern}") + glob.glob(f"/usr/lib/{pattern}"))
-    return os.path.realpath(found[0]) if found else None
-
-
-def find_allocators():
-    """Name -> library to preload; glibc needs none."""
-    peers = {
-        "jemalloc": find_library("libjemalloc.so.2"),
-        "mimalloc": find_library("libmimalloc.so.*"),
-        "tcmalloc": find_library("libtcmalloc_minimal.so.4"),
-    }
-    installed = {name: library for name, library in peers.items() if library}
-    return {"glibc": None, **installed, "lowtide": LOWTIDE}
-
-
-def without_preload(env):
-    return {k: v for k, v in env.items() if k != "LD_PRELOAD"}
-
-
-def environment(library, **extra):
-    env = {k: v for k, v in without_preload(os.environ).items() if k != "PYTHONMALLOC"}
-    if library:
-        env["LD_PRELOAD"] = library
-    return {**env, **extra}
-
-
-def check_active(name, library):
-    """ld.so only prints a line when it cannot preload, and goes on without."""
-    maps = subprocess.run(["cat", "/proc/self/maps"], env=environment(library),
-                          stdout=subprocess.PIPE, text=True, check=True).stdout
-    if library and library not in maps:
-        sys.exit(f"figures.py: {name} is not active: {library} is not mapped")
 
 
 # --- running ----------------------------------------------------------------------------------
-
-def program(name):
-    directory = os.environ.get("LOWTIDE_BENCH_DIR") or REPO / "build" / "bench"
-    return str(pathlib.Path(directory) / name)
-
 
 def run(command, env):
     done = subprocess.run(list(map(str, command)), env=env, stdout=subprocess.PIPE,
@@ -88,10 +37,6 @@ def run(command, env):
     if done.returncode != 0 or "lowtide:" in done.stderr:
         raise Failed(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stderr}")
     return done
-
-
-def key_values(text):
-    return {key: float(value) for key, value in re.findall(r"^(\w+)=(\S+)$", text, re.M)}
 
 
 def measure_once(command, env):
@@ -261,16 +206,6 @@ def edge():
         label = f"{count:,} allocations and frees, {batch:,} at a time"
         yield row(f"{label}: munmap + madvise + brk calls", results, "calls", "{:.0f}".format)
         yield row(f"{label}: time", results, "run_s", seconds)
-
-
-def python_environments():
-    """Peers see Python's objects only when told to; lowtide sees to it itself."""
-    allocators = find_allocators()
-    columns = {STOCK_PYTHON: environment(None)}
-    for name, library in allocators.items():
-        extra = {} if name == "lowtide" else {"PYTHONMALLOC": "malloc"}
-        columns[name] = environment(library, **extra)
-    return columns
 
 
 def python():
