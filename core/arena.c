@@ -6,6 +6,7 @@
 #include "budget.h"
 #include "os.h"
 #include "pool.h"
+#include "release.h"
 
 _Atomic(struct group *) group_table[MAX_GROUPS];
 _Atomic(uint32_t) group_count;
@@ -194,39 +195,18 @@ static uint64_t pools_with_pages(uint64_t pools, uint64_t pages, unsigned tier) 
     return with;
 }
 
-static void return_pools(struct group *g, unsigned slot, uint64_t pools) {
+void arena_return_pools(struct group *g, unsigned slot, uint64_t pools) {
     uint64_t resident = pools_with_pages(pools, atomic_load(&g->arena[slot].retained), g->tier);
     struct path ready = path_ready(g, slot), fresh = path_fresh(g, slot);
     if (resident) path_add(&ready, resident);
     if (pools & ~resident) path_add(&fresh, pools & ~resident);
 }
 
-void arena_return_pool(struct pool *pool) {
-    return_pools(pool_group(pool), pool_slot(pool), 1ull << pool_first_page(pool));
-}
-
 /* ---- release ---- */
 
-static void count_released(unsigned tier, unsigned pages) {
+void arena_count_released(unsigned tier, unsigned pages) {
     count_add(&counters.retained_pages[tier], -(int64_t)pages);
     count_add(&counters.released_pages[tier], pages);
-}
-
-size_t arena_release_owned(struct group *g, unsigned slot, uint64_t todo) {
-    uintptr_t base = relaxed_load(&g->arena[slot].base);
-    uint64_t released = 0;
-    while (todo) {
-        unsigned from = lowest_bit(todo);
-        uint64_t rest = ~(todo >> from);
-        unsigned n = rest ? lowest_bit(rest) : 64 - from;
-        if (os_release(base + (uintptr_t)from * PAGE_BYTES, n * (size_t)PAGE_BYTES))
-            released |= bit_run(from, n);
-        todo &= ~bit_run(from, n);
-    }
-    struct path retained = arena_path_retained(g, slot);
-    unsigned pages = count_bits(released & path_remove(&retained, released));
-    count_released(g->tier, pages);
-    return pages;
 }
 
 /* Unmaps an arena of which the caller owns every pool; false: released in place instead. */
@@ -249,54 +229,58 @@ static bool arena_close(struct group *g, unsigned slot) {
     return true;
 }
 
-/* Takes every free pool of the arena, releases what is retained in them, and puts them back; an
- * arena that is wholly free is unmapped. */
-static size_t release_free_pools(struct group *g, unsigned slot) {
+/* Takes every free pool of the arena, to be released and put back; an arena that is wholly free is
+ * unmapped. */
+static void take_free_pools(struct release *r, struct group *g, unsigned slot) {
     struct path ready = path_ready(g, slot), fresh = path_fresh(g, slot),
                 retained = arena_path_retained(g, slot);
     uint64_t all = tier_pool_mask(g->tier);
     uint64_t mine = path_remove(&ready, all);
-    if (!mine) return 0;
+    if (!mine) return;
     if (os_page_bytes > PAGE_BYTES || (mine | atomic_load(fresh.bits)) == all)
         mine |= path_remove(&fresh, all);
     uint64_t pages = pages_of_pools(mine, g->tier);
     if (mine == all) {
         uint64_t held = path_remove(&retained, ~0ull);
         if (arena_close(g, slot)) {
-            count_released(g->tier, count_bits(held));
-            return count_bits(held);
+            arena_count_released(g->tier, count_bits(held));
+            r->done += count_bits(held);
+            return;
         }
         path_add(&retained, held);
     }
-    size_t done = arena_release_owned(
-        g, slot, os_page_fold(pages) & os_page_spread(atomic_load(retained.bits) & pages));
-    return_pools(g, slot, mine);
-    return done;
+    release_free_pools(r, g, slot, mine,
+                       os_page_fold(pages) & os_page_spread(atomic_load(retained.bits) & pages));
 }
 
 /* The pages retained inside pools that are in use. */
-static size_t release_in_live_pools(struct group *g, unsigned slot) {
-    size_t done = 0;
+static void take_live_pools(struct release *r, struct group *g, unsigned slot) {
     uint64_t free_pools = atomic_load(&g->arena[slot].ready) | atomic_load(&g->arena[slot].fresh);
     uint64_t pools = pools_with_pages(tier_pool_mask(g->tier) & ~free_pools,
                                       atomic_load(&g->arena[slot].retained), g->tier);
     for (; pools; pools &= pools - 1)
-        done += pool_release_pages(&g->record[slot].pool[lowest_bit(pools)]);
-    return done;
+        pool_release_pages(r, &g->record[slot].pool[lowest_bit(pools)]);
+}
+
+/* The calls are made when what is planned would do, and it goes on if the kernel refused some. */
+static bool is_enough(struct release *r, size_t pages) {
+    return (r->done + r->planned >= pages ? release_run(r) : r->done) >= pages;
 }
 
 size_t arena_release(size_t pages, unsigned tiers) {
-    size_t done = 0;
+    struct release r;
+    r.ranges = r.parts = 0;
+    r.planned = r.done = 0;
     uint32_t id = index_previous(&retained_index, MAX_GROUPS - 1);
-    while (id != INDEX_NONE && done < pages) {
+    while (id != INDEX_NONE && !is_enough(&r, pages)) {
         struct group *g = atomic_load(&group_table[id]);
         uint64_t slots = tiers >> g->tier & 1 ? atomic_load(&g->retained) : 0;
-        for (; slots && done < pages; slots &= ~(1ull << highest_bit(slots))) {
+        for (; slots && !is_enough(&r, pages); slots &= ~(1ull << highest_bit(slots))) {
             unsigned slot = highest_bit(slots);
-            done += release_free_pools(g, slot);
-            if (g->tier && done < pages) done += release_in_live_pools(g, slot);
+            take_free_pools(&r, g, slot);
+            if (g->tier && !is_enough(&r, pages)) take_live_pools(&r, g, slot);
         }
         id = id ? index_previous(&retained_index, id - 1) : INDEX_NONE;
     }
-    return done;
+    return release_run(&r);
 }

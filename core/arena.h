@@ -79,17 +79,19 @@ static inline struct path arena_path_retained(struct group *g, unsigned slot) {
  * the kernel gives no memory. */
 HIDDEN struct pool *arena_claim_pool(unsigned tier);
 
-/* Gives a whole free pool back, its pages' bytes and counters already settled. */
-HIDDEN void arena_return_pool(struct pool *pool);
+/* Gives whole free pools of an arena back, their pages' bytes and counters already settled. */
+HIDDEN void arena_return_pools(struct group *g, unsigned slot, uint64_t pools);
+static inline void arena_return_pool(struct pool *pool) {
+    arena_return_pools(pool_group(pool), pool_slot(pool), 1ull << pool_first_page(pool));
+}
 
 /* Releases about `pages` pages that the tiers (bit t = tier t) retain, highest arenas first;
  * returns how many were. */
 enum { ALL_TIERS = (1 << TIERS) - 1 };
 HIDDEN size_t arena_release(size_t pages, unsigned tiers);
 
-/* Releases the pages of `todo` in this arena that the caller owns and that are retained; returns
- * how many. */
-HIDDEN size_t arena_release_owned(struct group *g, unsigned slot, uint64_t todo);
+/* So many pages that were retained are released. */
+HIDDEN void arena_count_released(unsigned tier, unsigned pages);
 
 /* What an address range's coming or going does to the number of runs of addresses in use. */
 HIDDEN void address_range_added(uintptr_t base, size_t bytes);

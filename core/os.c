@@ -22,7 +22,7 @@ static void *direct_mremap(void *at, size_t old_bytes, size_t new_bytes, int fla
     return (void *)syscall(SYS_mremap, at, old_bytes, new_bytes, flags, to);
 }
 
-struct os_calls os_calls = {direct_mmap, direct_munmap, direct_madvise, direct_mremap};
+struct os_calls os_calls = {direct_mmap, direct_munmap, direct_madvise, direct_mremap, NULL};
 size_t os_page_bytes = PAGE_BYTES;
 bool os_keep_huge_pages;
 bool os_return_lazily;
@@ -77,6 +77,31 @@ bool os_release(uintptr_t base, size_t bytes) {
         os_calls.madvise((void *)base, bytes, os_return_lazily ? MADV_FREE : MADV_DONTNEED) == 0;
     errno = saved;
     return done && !os_return_lazily;
+}
+
+/* How many of the first ranges one call released. */
+static unsigned release_together(const struct iovec *ranges, unsigned n) {
+    if (n < 2 || !os_calls.release_ranges || os_return_lazily) return 0;
+    int saved = errno;
+    long bytes = os_calls.release_ranges(ranges, n);
+    errno = saved;
+    unsigned done = 0;
+    for (; done < n && bytes >= (long)ranges[done].iov_len; done++)
+        bytes -= (long)ranges[done].iov_len;
+    return done;
+}
+
+uint64_t os_release_ranges(const struct iovec *ranges, unsigned n) {
+    uint64_t done = 0;
+    for (unsigned i = 0; i < n;) {
+        unsigned together = release_together(ranges + i, n - i);
+        if (together)
+            done |= bit_run(i, together);
+        else if (os_release((uintptr_t)ranges[i].iov_base, ranges[i].iov_len))
+            done |= 1ull << i;
+        i += together ? together : 1;
+    }
+    return done;
 }
 
 bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) {

@@ -10,6 +10,8 @@
 
 #include "atomics.h"
 
+#include <sys/uio.h>
+
 /* libc's own functions (the next in link order), set by preload; until then, and without preload,
  * the system calls are made directly. */
 struct os_calls {
@@ -17,6 +19,10 @@ struct os_calls {
     int (*munmap)(void *, size_t);
     int (*madvise)(void *, size_t, int);
     void *(*mremap)(void *, size_t, size_t, int, ...);
+    /* madvise with MADV_DONTNEED for each range, in one call: the bytes given back before the first
+     * range that was refused, or -1. NULL where that cannot be, or not without somebody's
+     * knowledge. */
+    long (*release_ranges)(const struct iovec *ranges, unsigned n);
 };
 extern HIDDEN struct os_calls os_calls;
 
@@ -36,6 +42,10 @@ HIDDEN bool os_unmap(uintptr_t base, size_t bytes);
 
 /* True when the pages have been given back and read as zero from now on. */
 HIDDEN bool os_release(uintptr_t base, size_t bytes);
+
+/* The same for up to OS_RANGES ranges: bit i of the result tells of range i. */
+enum { OS_RANGES = 64 };
+HIDDEN uint64_t os_release_ranges(const struct iovec *ranges, unsigned n);
 
 /* Makes the mapping at `base` `new_bytes` long without moving it. */
 HIDDEN bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes);

@@ -19,6 +19,7 @@
 #include "budget.h"
 #include "heap.h"
 #include "os.h"
+#include "release.h"
 #include "report.h"
 
 /* How many pools a refill visits: enough to fill a magazine where pools are nearly full, few enough
@@ -130,7 +131,7 @@ static void pool_retire(struct pool *pool, const struct class_info *info, unsign
     arena_return_pool(pool);
 }
 
-static void pool_unlease(struct pool *pool) {
+void pool_unlease(struct pool *pool) {
     unsigned class_id = relaxed_load(&pool->class_id);
     const struct class_info *info = &class_table[class_id];
     for (;;) {
@@ -406,16 +407,13 @@ void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
 
 /* ---- release inside a pool ---- */
 
-size_t pool_release_pages(struct pool *pool) {
+void pool_release_pages(struct release *r, struct pool *pool) {
     /* FULL too: an earlier class may have touched pages that this one's blocks do not reach. */
-    if (!pool_lease(pool) && !state_change(&pool->state, POOL_FULL, POOL_LEASED)) return 0;
+    if (!pool_lease(pool) && !state_change(&pool->state, POOL_FULL, POOL_LEASED)) return;
     unsigned class_id = relaxed_load(&pool->class_id), first = pool_first_page(pool);
-    struct group *g = pool_group(pool);
-    unsigned slot = pool_slot(pool), pages = tier_pool_pages(class_table[class_id].tier);
-    uint64_t idle = ~(pool->live << first) & bit_run(first, pages);
-    uint64_t todo =
-        os_page_fold(idle) & os_page_spread(atomic_load(&g->arena[slot].retained) & idle);
-    size_t done = arena_release_owned(g, slot, todo);
-    pool_unlease(pool);
-    return done;
+    uint64_t idle =
+        ~(pool->live << first) & bit_run(first, tier_pool_pages(class_table[class_id].tier));
+    release_leased_pool(r, pool,
+                        os_page_fold(idle) &
+                            os_page_spread(atomic_load(&pool_arena(pool)->retained) & idle));
 }

@@ -15,9 +15,11 @@ HIDDEN unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *ze
  * the process. */
 HIDDEN void pool_return(unsigned class_id, void *const *blocks, unsigned n);
 
-/* Releases the retained pages inside a pool in use; returns how many. 0 when another thread holds
- * it. */
-HIDDEN size_t pool_release_pages(struct pool *pool);
+/* Leases a pool in use, for its retained pages to be released; nothing when another thread holds
+ * it. Who ends a lease settles what happened meanwhile. */
+struct release;
+HIDDEN void pool_release_pages(struct release *r, struct pool *pool);
+HIDDEN void pool_unlease(struct pool *pool);
 
 /* True when the block, in a page of that class, is marked free in its pool. */
 HIDDEN bool pool_block_is_free(unsigned class_id, const void *block);

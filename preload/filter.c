@@ -1,5 +1,5 @@
-/* Sees a seccomp filter coming, which may kill whoever opens a file: from then on policy reads
- * nothing more about the machine.
+/* Sees a seccomp filter coming, which may kill whoever opens a file or makes a rare system call:
+ * from then on policy reads nothing more about the machine, and pages go back one call at a time.
  *
  * A filter is installed with prctl, or with the seccomp system call after
  * prctl(PR_SET_NO_NEW_PRIVS), which only root can do without.
@@ -19,7 +19,10 @@ EXPORT int prctl(int what, ...) {
     va_start(args, what);
     for (int i = 0; i < 4; i++) argument[i] = va_arg(args, unsigned long);
     va_end(args);
-    if (what == PR_SET_SECCOMP || what == PR_SET_NO_NEW_PRIVS) policy_stop_looking();
+    if (what == PR_SET_SECCOMP || what == PR_SET_NO_NEW_PRIVS) {
+        policy_stop_looking();
+        batch_stop();
+    }
     if (!libc_prctl) *(void **)&libc_prctl = dlsym(RTLD_NEXT, "prctl");
     return libc_prctl(what, argument[0], argument[1], argument[2], argument[3]);
 }

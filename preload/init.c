@@ -80,6 +80,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     int saved = errno;
     core_init();
     find_os_calls();
+    batch_init();
     sleep_init();
     options_parse(envp);
     policy_init();

@@ -16,6 +16,11 @@
 #define ALIAS_OF(name) __attribute__((alias(#name)))
 #endif
 
+/* Releases of many ranges in one call, where that may be (batch.c); batch_stop: a seccomp filter is
+ * coming. */
+HIDDEN void batch_init(void);
+HIDDEN void batch_stop(void);
+
 /* Finds libc's own allocator, for pointers that it made (foreign.c). */
 HIDDEN void foreign_init(void);
 

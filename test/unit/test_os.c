@@ -89,6 +89,26 @@ Test(os, refused_release_is_told) {
     cr_assert_eq(*(char *)base, 1);
 }
 
+/* Of pages that are locked; with one call, and where there is none for many ranges. */
+ParameterizedTestParameters(os, refused_ranges_stay_and_the_others_go) {
+    static unsigned locked[] = {0, 1, 2, 4, 8, 5, 10, 15, 16 + 0, 16 + 1, 16 + 2, 16 + 6, 16 + 15};
+    return cr_make_param_array(unsigned, locked, COUNT(locked));
+}
+ParameterizedTest(unsigned *locked, os, refused_ranges_stay_and_the_others_go) {
+    enum { RANGES = 4 };
+    uintptr_t base = os_map(2 * RANGES * PAGE_BYTES, PAGE_BYTES, 0);
+    struct iovec ranges[RANGES];
+    memset((void *)base, 1, 2 * RANGES * PAGE_BYTES);
+    for (unsigned i = 0; i < RANGES; i++) {
+        ranges[i] = (struct iovec){(void *)(base + 2 * i * PAGE_BYTES), PAGE_BYTES};
+        if (*locked >> i & 1) cr_assert_eq(mlock(ranges[i].iov_base, PAGE_BYTES), 0);
+    }
+    if (*locked & 16) os_calls.release_ranges = NULL;
+    cr_assert_eq(os_release_ranges(ranges, RANGES), ~*locked & 15);
+    for (unsigned i = 0; i < 2 * RANGES; i++)
+        cr_assert_eq(*(char *)(base + i * PAGE_BYTES), i % 2 || *locked >> i / 2 & 1, "page %u", i);
+}
+
 Test(os, lazy_return_is_not_counted_as_released) {
     uintptr_t base = os_map(PAGE_BYTES, PAGE_BYTES, 0);
     os_return_lazily = true;

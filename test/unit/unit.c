@@ -109,6 +109,13 @@ static int watched_madvise(void *at, size_t bytes, int advice) {
     if (is_release && is_refused(&unit_kernel.releases, &unit_kernel.releases_left)) return -1;
     return below.madvise(at, bytes, advice);
 }
+/* As process_madvise: what came before the first range that was refused. */
+static long watched_release_ranges(const struct iovec *ranges, unsigned n) {
+    long done = 0;
+    for (unsigned i = 0; i < n && !watched_madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED); i++)
+        done += (long)ranges[i].iov_len;
+    return done ? done : -1;
+}
 static void *watched_mremap(void *at, size_t old_bytes, size_t new_bytes, int flags, ...) {
     void *to = NULL;
     if (flags & MREMAP_FIXED) {
@@ -127,7 +134,7 @@ static void *watched_mremap(void *at, size_t old_bytes, size_t new_bytes, int fl
 void unit_watch_kernel(void) {
     if (os_calls.mmap == watched_mmap) return;
     below = os_calls;
-    os_calls = (struct os_calls){watched_mmap, watched_munmap, watched_madvise, watched_mremap};
+    os_calls = (struct os_calls){watched_mmap, watched_munmap, watched_madvise, watched_mremap, watched_release_ranges};
 }
 
 /* ---- children and threads ---- */
