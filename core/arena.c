@@ -43,8 +43,9 @@ void address_runs_recount(void) {
         struct pagemap_leaf *leaf =
             relaxed_load(&pagemap.root[gib]) ? pagemap_leaf(gib << LEAF_SHIFT) : NULL;
         for (uintptr_t page = 0; leaf && page < LEAF_PAGES; page++) {
-            bool is_ours = relaxed_load(&leaf->page[page]) != CLASS_NONE;
-            runs += is_ours && !was_ours;
+            unsigned class_id = relaxed_load(&leaf->page[page]);
+            bool is_ours = class_id != CLASS_NONE;
+            runs += (is_ours && !was_ours) + (class_id == CLASS_LARGE_SEAM);
             was_ours = is_ours;
         }
         was_ours &= leaf != NULL;

@@ -74,18 +74,18 @@ static void *take_block(unsigned class_id, bool *zero) {
     return block;
 }
 
-static void *take_large(size_t bytes, size_t alignment, bool *zero) {
+static void *take_large(size_t bytes, size_t alignment, size_t *dirty) {
     struct heap *gate = gate_enter();
     heap_note_large_call();
-    void *p = large_alloc(bytes, alignment, zero);
-    if (!p && core_trim(0)) p = large_alloc(bytes, alignment, zero);
+    void *p = large_alloc(bytes, alignment, dirty);
+    if (!p && core_trim(0)) p = large_alloc(bytes, alignment, dirty);
     gate_leave(gate);
     return p ? p : out_of_memory();
 }
 
 static NOINLINE void *malloc_large(size_t bytes) {
-    bool zero;
-    return take_large(bytes, 1, &zero);
+    size_t dirty;
+    return take_large(bytes, 1, &dirty);
 }
 
 void *core_malloc_slow(size_t bytes) {
@@ -103,12 +103,13 @@ void *core_calloc(size_t count, size_t bytes) {
         return block ? memset(block, 0, total) : NULL;
     }
     core_init();
-    bool zero;
+    size_t dirty = total;
+    bool zero = false;
     void *block = total > SLAB_MAX
-                      ? take_large(total, 1, &zero)
+                      ? take_large(total, 1, &dirty)
                       : take_block(class_of_request(total), total > PAGE_BYTES ? &zero : NULL);
     if (!block) return out_of_memory();
-    if (total <= PAGE_BYTES || !zero) memset(block, 0, total);
+    if (!zero) memset(block, 0, dirty < total ? dirty : total);
     return block;
 }
 
@@ -117,8 +118,8 @@ void *core_memalign(size_t alignment, size_t bytes) {
     if (alignment <= 16) return core_malloc(bytes);
     core_init();
     unsigned class_id = class_of_aligned(alignment, bytes);
-    bool zero;
-    if (!class_id) return take_large(bytes, alignment, &zero);
+    size_t dirty;
+    if (!class_id) return take_large(bytes, alignment, &dirty);
     void *block = take_block(class_id, NULL);
     return block ? block : out_of_memory();
 }
@@ -150,7 +151,7 @@ void core_free_slow(void *p) {
         if (!pagemap_is_block_start(address, class_id))
             report_misuse("free of an interior pointer", p);
         report_misuse("double free", p);
-    } else if (class_id == CLASS_LARGE || class_id == CLASS_LARGE_BODY) {
+    } else if (class_id >= CLASS_LARGE) {
         struct heap *gate = gate_enter();
         heap_note_large_call();
         large_free(p);

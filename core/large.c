@@ -1,4 +1,4 @@
-/* For what: large.h. No locks: a cache entry is one word, taken by compare-and-swap.
+/* For what: large.h. No locks.
  *
  * An owner word is size in bytes (a multiple of 64 KiB) | pages at the end that the program did not
  * ask for. Those are not counted as live: nobody touches them. Mappings that could not be unmapped
@@ -9,21 +9,19 @@
 
 #include "arena.h"
 #include "budget.h"
+#include "cache.h"
 #include "heap.h"
 #include "os.h"
 #include "pagemap.h"
 #include "report.h"
 
 enum {
-    CACHE_ENTRIES = 128,
-    ENTRY_BASE_BITS = 31,
+    PARKED_BASE_BITS = 31,
     PARKED_STACKS = 35 * 8,
-    LEAST_KEPT_BYTES = 1 << 20
+    LEAST_KEPT_BYTES = 1 << 20,
+    MOST_PIECES = 16,
 };
 
-/* base / 64 KiB in the low 31 bits, size / 64 KiB above. 0 = nothing. */
-static word cache_entry[CACHE_ENTRIES];
-static _Atomic(uint64_t) cache_stamp[CACHE_ENTRIES], cache_clock; /* order of arrival */
 static _Atomic(uintptr_t) map_hint;
 
 /* Parked ranges: a stack for each size class, linked through their first owner words (base of the
@@ -32,74 +30,11 @@ static _Atomic(uintptr_t) map_hint;
 static word parked[PARKED_STACKS];
 static _Atomic(int64_t) parked_count;
 
-static uint64_t entry_make(uintptr_t base, size_t bytes) {
-    return base >> OWNER_SHIFT | (uint64_t)(bytes >> OWNER_SHIFT) << ENTRY_BASE_BITS;
-}
-static uintptr_t entry_base(uint64_t e) {
-    return (uintptr_t)(e & ((1ull << ENTRY_BASE_BITS) - 1)) << OWNER_SHIFT;
-}
-static size_t entry_bytes(uint64_t e) { return (size_t)(e >> ENTRY_BASE_BITS) << OWNER_SHIFT; }
-
-static bool cache_store(uint64_t e, uint64_t stamp) {
-    for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
-        uint64_t none = 0;
-        if (relaxed_load(&cache_entry[i]) ||
-            !atomic_compare_exchange_strong(&cache_entry[i], &none, e))
-            continue;
-        relaxed_store(&cache_stamp[i], stamp);
-        return true;
-    }
-    return false;
-}
-
-/* The smallest entry that has `bytes` at a multiple of `alignment`; 0 = none. */
-static uint64_t cache_take_fitting(size_t bytes, size_t alignment) {
-    for (;;) {
-        uint64_t best = 0;
-        uint32_t at = 0;
-        for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
-            uint64_t e = relaxed_load(&cache_entry[i]);
-            if (!e || entry_bytes(e) < bytes || entry_base(e) & (alignment - 1)) continue;
-            if (best && entry_bytes(e) >= entry_bytes(best)) continue;
-            best = e;
-            at = i;
-        }
-        if (!best || atomic_compare_exchange_strong(&cache_entry[at], &best, 0)) return best;
-    }
-}
-
-/* An entry that ends where `base` begins or begins where base + bytes ends; 0 = none. */
-static uint64_t cache_take_neighbour(uintptr_t base, size_t bytes) {
-    for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
-        uint64_t e = relaxed_load(&cache_entry[i]);
-        if (!e || (entry_base(e) + entry_bytes(e) != base && entry_base(e) != base + bytes))
-            continue;
-        if (atomic_compare_exchange_strong(&cache_entry[i], &e, 0)) return e;
-    }
-    return 0;
-}
-
-static uint64_t cache_now(void) {
-    return atomic_fetch_add_explicit(&cache_clock, 1, memory_order_relaxed);
-}
-
-static uint64_t cache_take_oldest(uint64_t *stamp_of) {
-    for (;;) {
-        uint64_t best = 0, stamp = 0;
-        uint32_t at = 0;
-        for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
-            uint64_t e = relaxed_load(&cache_entry[i]), age = relaxed_load(&cache_stamp[i]);
-            if (!e || (best && age >= stamp)) continue;
-            best = e;
-            stamp = age;
-            at = i;
-        }
-        *stamp_of = stamp;
-        if (!best || atomic_compare_exchange_strong(&cache_entry[at], &best, 0)) return best;
-    }
-}
-
 /* ---- parked ranges ---- */
+
+static uintptr_t parked_base(uint64_t head) {
+    return (uintptr_t)(head & ((1ull << PARKED_BASE_BITS) - 1)) << OWNER_SHIFT;
+}
 
 /* Eight classes for each doubling: the class a size belongs to, rounded down. */
 static unsigned parked_class(size_t granules) {
@@ -114,8 +49,8 @@ static void parked_put(uintptr_t base, size_t bytes) {
     uint64_t old = atomic_load(head), new;
     atomic_store(pagemap_owner(base + OWNER_BYTES), bytes);
     do {
-        atomic_store(pagemap_owner(base), entry_base(old));
-        new = base >> OWNER_SHIFT | ((old >> ENTRY_BASE_BITS) + 1) << ENTRY_BASE_BITS;
+        atomic_store(pagemap_owner(base), parked_base(old));
+        new = base >> OWNER_SHIFT | ((old >> PARKED_BASE_BITS) + 1) << PARKED_BASE_BITS;
     } while (!atomic_compare_exchange_weak(head, &old, new));
     count_add(&parked_count, 1);
 }
@@ -123,12 +58,12 @@ static void parked_put(uintptr_t base, size_t bytes) {
 static uintptr_t parked_pop(word *head) {
     uint64_t old = atomic_load(head), new;
     do {
-        if (!entry_base(old)) return 0;
-        uintptr_t next = atomic_load(pagemap_owner(entry_base(old)));
-        new = next >> OWNER_SHIFT | ((old >> ENTRY_BASE_BITS) + 1) << ENTRY_BASE_BITS;
+        if (!parked_base(old)) return 0;
+        uintptr_t next = atomic_load(pagemap_owner(parked_base(old)));
+        new = next >> OWNER_SHIFT | ((old >> PARKED_BASE_BITS) + 1) << PARKED_BASE_BITS;
     } while (!atomic_compare_exchange_weak(head, &old, new));
     count_add(&parked_count, -1);
-    return entry_base(old);
+    return parked_base(old);
 }
 
 /* A range of at least *bytes and less than twice that, whole; 0 = none. *bytes becomes its size. */
@@ -161,29 +96,38 @@ static uintptr_t map_buffer(size_t bytes, size_t alignment) {
         return 0;
     }
     address_range_added(base, bytes);
+    pagemap_fill(base, bytes, CLASS_LARGE_BODY);
     count_add(&counters.large_mapped_bytes, (int64_t)bytes);
     relaxed_store(&map_hint, base);
     return base;
 }
 
-/* The range is not mapped any more. */
-static void forget_buffer(uintptr_t base, size_t bytes) {
+/* The page map and the counters forget a range, before the kernel takes it: its addresses may be
+ * another mapping's at once. Called back when it did not. */
+static void forget_range(uintptr_t base, size_t bytes) {
+    int64_t seams = 0;
+    for (uintptr_t at = base; at < base + bytes; at += OWNER_BYTES)
+        seams += pagemap_class(at + PAGE_BYTES) == CLASS_LARGE_SEAM;
+    if (seams) count_add(&counters.address_runs, -seams);
     pagemap_fill(base, bytes, CLASS_NONE);
     address_range_removed(base, bytes);
     count_add(&counters.large_mapped_bytes, -(int64_t)bytes);
 }
+static void recall_range(uintptr_t base, size_t bytes, unsigned first_page) {
+    address_range_added(base, bytes);
+    pagemap_fill(base, bytes, CLASS_LARGE_BODY);
+    pagemap_fill(base, PAGE_BYTES, first_page);
+    count_add(&counters.large_mapped_bytes, (int64_t)bytes);
+}
 
-/* The page map's bytes of the range are in use until the kernel has taken it. */
 static void unmap_buffer(uintptr_t base, size_t bytes) {
     if (address_range_removable(base, bytes)) {
-        pagemap_fill(base, bytes, CLASS_NONE);
+        forget_range(base, bytes);
         if (os_unmap(base, bytes)) {
-            address_range_removed(base, bytes);
-            count_add(&counters.large_mapped_bytes, -(int64_t)bytes);
             relaxed_store(&map_hint, base + bytes);
             return;
         }
-        pagemap_fill(base, bytes, CLASS_LARGE_BODY);
+        recall_range(base, bytes, CLASS_FREE);
     }
     os_release(base, bytes);
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
@@ -196,10 +140,17 @@ static int64_t owner_live_pages(uintptr_t owner) {
     return (int64_t)(owner_bytes(owner) >> PAGE_SHIFT) - owner_spare_pages(owner);
 }
 
-static void count_open(int64_t fresh, int64_t reused) {
+/* Pages that became live, of which so many bytes are reused. */
+static void count_live(int64_t pages, size_t reused_bytes) {
+    int64_t reused = (int64_t)(reused_bytes >> PAGE_SHIFT);
+    if (reused > pages) reused = pages;
+    budget_count_live(RING_LARGE, pages - reused, reused);
+}
+
+static void count_open(int64_t pages, size_t reused_bytes) {
     count_add(&counters.large_count, 1);
-    count_add(&counters.large_pages, fresh + reused);
-    budget_count_live(RING_LARGE, fresh, reused);
+    count_add(&counters.large_pages, pages);
+    count_live(pages, reused_bytes);
 }
 
 static void count_closed(uintptr_t owner) {
@@ -218,10 +169,9 @@ static int64_t set_owner(uintptr_t base, size_t bytes, size_t asked) {
     return owner_live_pages(owner);
 }
 
-/* Marks a mapping of `bytes`, of which the program asked for `asked`, as a buffer; returns its live
+/* Marks a range of ours, of which the program asked for `asked`, as a buffer; returns its live
  * pages. */
 static int64_t open_buffer(uintptr_t base, size_t bytes, size_t asked) {
-    pagemap_fill(base, bytes, CLASS_LARGE_BODY);
     pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
     return set_owner(base, bytes, asked);
 }
@@ -239,24 +189,29 @@ static void count_cached(int64_t bytes) {
  */
 static void cache_keep(uintptr_t base, size_t bytes) {
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
-    if (cache_store(entry_make(base, bytes), cache_now())) return;
+    if (cache_store((struct range){base, bytes}, cache_now())) return;
     count_cached(-(int64_t)bytes);
     unmap_counted(base, bytes);
+}
+
+/* The first `bytes` of a range out of the cache are wanted, the rest is not. */
+static void cache_cut(struct range r, size_t bytes) {
+    count_cached(-(int64_t)bytes);
+    if (r.bytes > bytes) cache_keep(r.base + bytes, r.bytes - bytes);
 }
 
 /* Joins cached ranges that lie side by side; true if there were any. */
 static bool cache_join(void) {
     bool has_joined = false;
     for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
-        uint64_t e = relaxed_load(&cache_entry[i]);
-        if (!e || !atomic_compare_exchange_strong(&cache_entry[i], &e, 0)) continue;
-        uintptr_t base = entry_base(e);
-        size_t bytes = entry_bytes(e);
-        for (uint64_t n; (n = cache_take_neighbour(base, bytes)); bytes += entry_bytes(n)) {
-            if (entry_base(n) < base) base = entry_base(n);
+        struct range r = cache_take_nth(i), n;
+        if (!r.bytes) continue;
+        for (; (n = cache_take_neighbour(r)).bytes; r.bytes += n.bytes) {
+            pagemap_fill(n.base < r.base ? r.base : n.base, PAGE_BYTES, CLASS_LARGE_BODY);
+            if (n.base < r.base) r.base = n.base;
             has_joined = true;
         }
-        cache_keep(base, bytes);
+        cache_keep(r.base, r.bytes);
     }
     return has_joined;
 }
@@ -267,26 +222,167 @@ static bool cache_join(void) {
 static uintptr_t cache_take(size_t bytes, size_t alignment) {
     if (relaxed_load(&counters.retained_pages[RING_LARGE]) < (int64_t)(bytes >> PAGE_SHIFT))
         return 0;
-    uint64_t e = cache_take_fitting(bytes, alignment);
-    if (!e && cache_join()) e = cache_take_fitting(bytes, alignment);
-    if (!e) return 0;
-    count_cached(-(int64_t)bytes);
-    if (entry_bytes(e) > bytes) cache_keep(entry_base(e) + bytes, entry_bytes(e) - bytes);
-    return entry_base(e);
+    struct range r = cache_take_fitting(bytes, alignment);
+    if (!r.bytes && cache_join()) r = cache_take_fitting(bytes, alignment);
+    if (r.bytes) cache_cut(r, bytes);
+    return r.base;
 }
 
-void *large_alloc(size_t bytes, size_t alignment, bool *zero) {
+/* ---- assembling: what nothing cached is large enough for is put together from its pieces ----
+ *
+ * To move a page costs a hundredth of a fault. Each piece stays a mapping of its own; a *seam* is
+ * where another begins, said by the page map in the second page of its 64 KiB (in the first it says
+ * what begins there for us). They count as runs of addresses. */
+
+static void set_seam(uintptr_t at) {
+    if (pagemap_class(at + PAGE_BYTES) == CLASS_LARGE_SEAM) return;
+    pagemap_fill(at + PAGE_BYTES, PAGE_BYTES, CLASS_LARGE_SEAM);
+    count_add(&counters.address_runs, 1);
+}
+
+/* How much of the range is one mapping, as far as we made it. */
+static size_t first_mapping_bytes(uintptr_t base, size_t bytes) {
+    for (size_t n = OWNER_BYTES; n < bytes; n += OWNER_BYTES)
+        if (pagemap_class(base + n + PAGE_BYTES) == CLASS_LARGE_SEAM) return n;
+    return bytes;
+}
+
+/* Moves a cached piece over a part of a buffer; false: it stays where it was. */
+static bool move_piece(uintptr_t from, size_t bytes, uintptr_t to) {
+    bool is_room = relaxed_load(&counters.address_runs) < relaxed_load(&limits.max_holes);
+    if (!is_room || !address_range_removable(from, bytes)) return false;
+    forget_range(from, bytes);
+    if (os_move(from, bytes, to, bytes)) {
+        set_seam(to);
+        return true;
+    }
+    recall_range(from, bytes, CLASS_FREE);
+    return false;
+}
+
+/* Fills the beginning of a fresh range from the cache: with the smallest piece that is large enough
+ * for the rest, else with the largest. Returns the bytes filled. *is_whole: false when the kernel
+ * has left a hole. */
+static size_t assemble(uintptr_t base, size_t bytes, bool *is_whole) {
+    size_t filled = 0;
+    bool is_moved = true;
+    for (unsigned n = 0; n < MOST_PIECES && filled < bytes && is_moved; n++) {
+        struct range r = cache_take_fitting(bytes - filled, OWNER_BYTES);
+        if (!r.bytes) r = cache_take_largest(OWNER_BYTES);
+        if (!r.bytes) break;
+        size_t part = first_mapping_bytes(r.base, r.bytes);
+        if (part > bytes - filled) part = bytes - filled;
+        is_moved = move_piece(r.base, part, base + filled);
+        cache_cut(r, is_moved ? part : 0);
+        if (is_moved) filled += part;
+    }
+    if (filled && filled < bytes) set_seam(base + filled);
+    *is_whole = is_moved || os_is_mapped(base + filled);
+    return filled;
+}
+
+static bool has_pieces(void) { return relaxed_load(&counters.retained_pages[RING_LARGE]) > 0; }
+
+/* A buffer on its way to another size. */
+struct growth {
+    uintptr_t base;
+    size_t data_bytes; /* that are to be kept */
+    size_t bytes;      /* it has by now */
+    size_t asked;      /* it is to have at least */
+    size_t roomy;      /* it may have, untouched: a buffer that grows once grows again */
+    size_t filled;     /* of what it grew by, out of the cache */
+};
+
+/* What lies cached right behind it becomes a part of it. */
+static void grow_into_cache(struct growth *g) {
+    struct range r;
+    while (g->bytes < g->asked && (r = cache_take_at(g->base + g->bytes)).bytes) {
+        size_t wanted = g->asked - g->bytes < r.bytes ? g->asked - g->bytes : r.bytes;
+        pagemap_fill(r.base, PAGE_BYTES, CLASS_LARGE_BODY);
+        cache_cut(r, wanted);
+        g->bytes += wanted;
+        g->filled += wanted;
+    }
+}
+static void leave_to_cache(struct growth *g) {
+    size_t more = g->bytes - g->data_bytes;
+    if (!more) return;
+    count_cached((int64_t)more);
+    cache_keep(g->base + g->data_bytes, more);
+}
+
+/* Fills what lies behind g->bytes at a place that is long enough. False: there is a hole now. */
+static bool fill_end(uintptr_t base, struct growth *g) {
+    bool is_whole = true;
+    if (has_pieces()) g->filled += assemble(base + g->bytes, g->asked - g->bytes, &is_whole);
+    return is_whole;
+}
+
+/* The kernel lengthens its last mapping. */
+static bool lengthen_to(struct growth *g, size_t bytes) {
+    uintptr_t end = g->base + g->bytes, last = g->base;
+    if (!pagemap_reserve(g->base, bytes) || pagemap_class(end) != CLASS_NONE) return false;
+    for (size_t n; (n = first_mapping_bytes(last, end - last)) < end - last;) last += n;
+    if (!os_resize_in_place(last, end - last, g->base + bytes - last)) return false;
+    address_range_added(end, bytes - g->bytes);
+    pagemap_fill(end, bytes - g->bytes, CLASS_LARGE_BODY);
+    count_add(&counters.large_mapped_bytes, (int64_t)(bytes - g->bytes));
+    bool is_whole = fill_end(g->base, g);
+    if (is_whole)
+        g->bytes = bytes;
+    else
+        unmap_buffer(end, bytes - g->bytes);
+    return is_whole;
+}
+
+/* The largest cached range, where it can be lengthened in its place; 0 = it cannot. */
+static uintptr_t lengthen_cached(size_t bytes, size_t *filled) {
+    struct range r = cache_take_largest(OWNER_BYTES);
+    if (!r.bytes) return 0;
+    size_t wanted = r.bytes < bytes ? r.bytes : bytes; /* a larger one may have come meanwhile */
+    cache_cut(r, wanted);
+    pagemap_fill(r.base, PAGE_BYTES, CLASS_LARGE_BODY);
+    struct growth g = {r.base, wanted, wanted, bytes, bytes, wanted};
+    grow_into_cache(&g);
+    bool is_long = g.bytes >= bytes || lengthen_to(&g, bytes);
+    *filled = is_long ? g.filled : 0;
+    if (is_long) return g.base;
+    count_cached((int64_t)g.bytes);
+    cache_keep(g.base, g.bytes);
+    return 0;
+}
+
+/* A range of `bytes` with what the cache has for it: *filled at the beginning, the rest is fresh. 0
+ * when the kernel refuses. */
+static uintptr_t map_assembled(size_t bytes, size_t alignment, size_t *filled) {
+    bool is_whole = true;
+    *filled = 0;
+    if (has_pieces() && alignment <= OWNER_BYTES) {
+        uintptr_t place = lengthen_cached(bytes, filled);
+        if (place) return place;
+    }
+    uintptr_t base = map_buffer(bytes, alignment);
+    if (base && has_pieces()) *filled = assemble(base, bytes, &is_whole);
+    if (is_whole) return base;
+    unmap_buffer(base, bytes);
+    *filled = 0;
+    return map_buffer(bytes, alignment);
+}
+
+void *large_alloc(size_t bytes, size_t alignment, size_t *dirty) {
     if (bytes > PTRDIFF_MAX - alignment - OWNER_BYTES) return NULL;
-    size_t size = round_up(bytes ? bytes : 1, OWNER_BYTES);
+    size_t size = round_up(bytes ? bytes : 1, OWNER_BYTES), reused = 0;
     if (alignment < OWNER_BYTES) alignment = OWNER_BYTES;
     uintptr_t base = cache_take(size, alignment);
-    bool is_reused = base != 0;
-    if (!base) base = parked_take(&size, alignment);
-    *zero = !base;
-    if (!base) base = map_buffer(size, alignment);
-    if (!base) return NULL;
-    int64_t pages = open_buffer(base, size, bytes);
-    count_open(is_reused ? 0 : pages, is_reused ? pages : 0);
+    if (base)
+        *dirty = reused = size;
+    else if ((base = parked_take(&size, alignment)))
+        *dirty = size;
+    else if ((base = map_assembled(size, alignment, &reused)))
+        *dirty = reused;
+    else
+        return NULL;
+    count_open(open_buffer(base, size, bytes), reused);
     return (void *)base;
 }
 
@@ -316,87 +412,73 @@ size_t large_usable_bytes(const void *p) {
     return owner_bytes(atomic_load(pagemap_owner(base)));
 }
 
-/* The buffer keeps its place: give the end back, or let the kernel lengthen the mapping. */
-static bool resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) {
-    if (new_bytes < old_bytes) {
-        uintptr_t end = base + new_bytes;
-        unmap_buffer(end, old_bytes - new_bytes);
-        return true;
+/* To another place, if it is one mapping. The end is filled first, so that nothing of the program's
+ * is lost if that fails. */
+static bool move_to(struct growth *g, size_t bytes) {
+    if (first_mapping_bytes(g->base, g->bytes) < g->bytes) return false;
+    uintptr_t to = map_buffer(bytes, OWNER_BYTES);
+    if (!to) return false;
+    size_t before = g->filled;
+    bool is_whole = fill_end(to, g);
+    size_t replaced = g->filled > before ? g->bytes : bytes;
+    if (is_whole) {
+        forget_range(g->base, g->bytes);
+        if (os_move(g->base, g->bytes, to, replaced)) {
+            set_seam(to);
+            g->base = to;
+            g->bytes = bytes;
+            return true;
+        }
+        recall_range(g->base, g->bytes, CLASS_LARGE);
     }
-    if (new_bytes == old_bytes) return true;
-    if (!pagemap_reserve(base, new_bytes) || pagemap_class(base + old_bytes) != CLASS_NONE)
-        return false;
-    if (!os_resize_in_place(base, old_bytes, new_bytes)) return false;
-    address_range_added(base + old_bytes, new_bytes - old_bytes);
-    count_add(&counters.large_mapped_bytes, (int64_t)(new_bytes - old_bytes));
-    return true;
+    g->filled = before;
+    if (is_whole && !os_is_mapped(to)) {
+        forget_range(to, replaced);
+        to += replaced;
+        bytes -= replaced;
+    }
+    if (bytes) unmap_buffer(to, bytes);
+    return false;
 }
 
-static uintptr_t move_buffer(uintptr_t base, size_t old_bytes, size_t new_bytes) {
-    uintptr_t to = map_buffer(new_bytes, OWNER_BYTES);
-    if (!to) return 0;
-    pagemap_fill(to, new_bytes, CLASS_LARGE_BODY); /* the runs of addresses are counted by it */
-    pagemap_fill(base, old_bytes,
-                 CLASS_NONE); /* before: the addresses may be another mapping's at once */
-    if (!os_move(base, old_bytes, to, new_bytes)) {
-        pagemap_fill(base, old_bytes, CLASS_LARGE_BODY);
-        pagemap_fill(base, PAGE_BYTES, CLASS_LARGE);
-        if (os_is_mapped(to))
-            unmap_buffer(to, new_bytes);
-        else
-            forget_buffer(to, new_bytes);
-        return 0;
-    }
-    address_range_removed(base, old_bytes);
-    count_add(&counters.large_mapped_bytes, -(int64_t)old_bytes);
-    return to;
+static bool grow(struct growth *g) {
+    grow_into_cache(g);
+    if (g->bytes >= g->asked || lengthen_to(g, g->roomy) || lengthen_to(g, g->asked) ||
+        move_to(g, g->roomy) || move_to(g, g->asked))
+        return true;
+    leave_to_cache(g);
+    return false;
+}
+
+static void shrink(struct growth *g) {
+    unmap_buffer(g->base + g->asked, g->bytes - g->asked);
+    g->bytes = g->asked;
 }
 
 void *large_resize(void *p, size_t bytes) {
     uintptr_t base = (uintptr_t)p, owner = atomic_load(pagemap_owner(base));
-    size_t old_bytes = owner_bytes(owner), new_bytes = round_up(bytes, OWNER_BYTES);
-    /* A buffer that grows once grows again: an eighth more of address space, untouched, saves most
-     * calls. */
-    size_t roomy = bytes > old_bytes ? round_up(bytes + bytes / 8, OWNER_BYTES) : new_bytes;
     if (bytes > PTRDIFF_MAX - OWNER_BYTES) return NULL;
-    if (bytes <= old_bytes && old_bytes - new_bytes <= old_bytes / 8) {
-        if (round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT <= (size_t)owner_live_pages(owner)) return p;
-        new_bytes = roomy = old_bytes;
-    }
-
-    uintptr_t to = base;
-    if (resize_in_place(base, old_bytes, roomy))
-        new_bytes = roomy;
-    else if (!resize_in_place(base, old_bytes, new_bytes)) {
-        to = move_buffer(base, old_bytes, roomy);
-        if (to)
-            new_bytes = roomy;
-        else if (!(to = move_buffer(base, old_bytes, new_bytes)))
-            return NULL;
-    }
-    int64_t old_pages = owner_live_pages(owner), pages;
+    size_t old_bytes = owner_bytes(owner), asked = round_up(bytes, OWNER_BYTES);
+    if (bytes <= old_bytes &&
+        round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT <= (size_t)owner_live_pages(owner) &&
+        old_bytes - asked <= old_bytes / 8)
+        return p;
+    struct growth g = {base, old_bytes, old_bytes, asked, round_up(bytes + bytes / 8, OWNER_BYTES),
+                       0};
+    if (asked > old_bytes) {
+        if (!grow(&g)) return NULL;
+    } else if (old_bytes - asked > old_bytes / 8)
+        shrink(&g);
     count_add(&counters.large_spare_pages, -owner_spare_pages(owner));
-    if (to != base) /* the old owner word is read by nobody: its page is not ours any more */
-        pages = open_buffer(to, new_bytes, bytes);
-    else {
-        if (new_bytes > old_bytes)
-            pagemap_fill(base + old_bytes, new_bytes - old_bytes, CLASS_LARGE_BODY);
-        pages = set_owner(base, new_bytes, bytes);
-    }
-    count_add(&counters.large_pages, pages - old_pages);
-    if (pages > old_pages)
-        budget_count_live(RING_LARGE, pages - old_pages, 0);
+    /* If it was moved the old owner word is read by nobody: its page is not ours any more. */
+    int64_t more = open_buffer(g.base, g.bytes, bytes) - owner_live_pages(owner);
+    count_add(&counters.large_pages, more);
+    if (more > 0)
+        count_live(more, g.filled);
     else
-        count_add(&counters.live_pages, pages - old_pages);
+        count_add(&counters.live_pages, more);
     budget_enforce(RELEASE_PAGES_FIRST);
-    return (void *)to;
-}
-
-void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *context), void *context) {
-    for (uint32_t i = 0; i < CACHE_ENTRIES; i++) {
-        uint64_t e = relaxed_load(&cache_entry[i]);
-        if (e) visit(entry_base(e), entry_bytes(e), context);
-    }
+    return (void *)g.base;
 }
 
 /* Of a range much larger than what is asked for only the end goes: joined ranges may be all that a
@@ -404,18 +486,19 @@ void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *contex
 size_t large_release(size_t pages) {
     size_t done = 0;
     while (done < pages) {
-        uint64_t stamp, e = cache_take_oldest(&stamp);
-        if (!e) break;
-        uintptr_t base = entry_base(e);
-        size_t bytes = entry_bytes(e), want = round_up((pages - done) << PAGE_SHIFT, OWNER_BYTES);
-        if (bytes >= 2 * want && bytes - want >= LEAST_KEPT_BYTES &&
-            cache_store(entry_make(base, bytes - want), stamp)) {
-            base += bytes - want;
-            bytes = want;
+        uint64_t arrived;
+        struct range r = cache_take_oldest(&arrived);
+        if (!r.bytes) break;
+        size_t left = pages - done, has = r.bytes >> PAGE_SHIFT;
+        size_t want = left < has ? round_up(left << PAGE_SHIFT, OWNER_BYTES) : r.bytes;
+        if (r.bytes >= 2 * want && r.bytes - want >= LEAST_KEPT_BYTES &&
+            cache_store((struct range){r.base, r.bytes - want}, arrived)) {
+            r.base += r.bytes - want;
+            r.bytes = want;
         }
-        count_cached(-(int64_t)bytes);
-        unmap_counted(base, bytes);
-        done += bytes >> PAGE_SHIFT;
+        count_cached(-(int64_t)r.bytes);
+        unmap_counted(r.base, r.bytes);
+        done += r.bytes >> PAGE_SHIFT;
     }
     return done;
 }

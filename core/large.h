@@ -8,9 +8,9 @@
 
 #include "types.h"
 
-/* `bytes` at a multiple of `alignment` (a power of two), or NULL. *zero says whether it is all
- * zero. */
-HIDDEN void *large_alloc(size_t bytes, size_t alignment, bool *zero);
+/* `bytes` at a multiple of `alignment` (a power of two), or NULL. What lies behind the first *dirty
+ * bytes is zero. */
+HIDDEN void *large_alloc(size_t bytes, size_t alignment, size_t *dirty);
 
 /* Frees a pointer whose page is CLASS_LARGE or CLASS_LARGE_BODY; one that is not a buffer's start
  * is reported. */
@@ -22,10 +22,6 @@ HIDDEN size_t large_usable_bytes(const void *p);
 /* Makes the buffer `bytes` long, moving pages rather than copying. Contents up to the smaller size
  * are kept; NULL: unchanged. */
 HIDDEN void *large_resize(void *p, size_t bytes);
-
-/* Calls visit(base, bytes, context) for every range in the cache; for statistics. */
-HIDDEN void large_visit_cached(void (*visit)(uintptr_t base, size_t bytes, void *context),
-                               void *context);
 
 /* Unmaps cached buffers, the oldest first, until `pages` have been released or none is left. */
 HIDDEN size_t large_release(size_t pages);

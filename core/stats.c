@@ -4,6 +4,7 @@
 #include "arena.h"
 #include "budget.h"
 #include "heap.h"
+#include "cache.h"
 #include "large.h"
 #include "magazine.h"
 #include "os.h"
@@ -98,7 +99,7 @@ static void count_cached_range(uintptr_t base, size_t bytes, void *context) {
 
 static int64_t cached_resident_bytes(void) {
     int64_t resident = 0;
-    large_visit_cached(count_cached_range, &resident);
+    cache_visit(count_cached_range, &resident);
     return resident;
 }
 

@@ -76,6 +76,7 @@ enum {
     CLASS_FREE = CLASSES, /* a page of ours that holds no block */
     CLASS_LARGE,          /* the first page of a large buffer */
     CLASS_LARGE_BODY,     /* the others */
+    CLASS_LARGE_SEAM,     /* of those, the second of 64 KiB with which another mapping begins */
     CLASS_BYTES,          /* how many values a page-map byte has */
     TIER_CLASSES = 32,    /* classes of one tier, at most */
 };

@@ -283,7 +283,7 @@ int main(int argc, char **argv) {
     read_arguments(argc, argv);
     core_init(); /* as preload's constructor does, before there are threads */
     os_calls = (struct os_calls){mmap, munmap, madvise,
-                                 mremap}; /* which TSan knows; it must see memory change hands */
+                                 mremap, NULL}; /* which TSan knows; it must see memory change hands */
     pthread_t thread[MAX_THREADS];
     struct worker *workers = calloc(test.threads, sizeof *workers);
     pthread_barrier_init(&test.barrier, NULL, test.threads);

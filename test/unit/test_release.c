@@ -3,7 +3,8 @@
 
 #include "../../core/release.h"
 
-#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 TestSuite(release, .init = core_init);
 
@@ -61,7 +62,7 @@ Test(release, what_is_locked_stays_and_others_go_in_its_place) {
     unsigned locked = 0;
     for (unsigned i = BLOCKS; i-- && locked < 100;)
         if (is_page(blocks[i]) && !((uintptr_t)blocks[i] / PAGE_BYTES % 2)) {
-            cr_assert_eq(mlock(blocks[i], PAGE_BYTES), 0);
+            cr_assert_eq(syscall(SYS_mlock, blocks[i], PAGE_BYTES), 0);
             locked++;
         }
     cr_assert_geq(arena_release(50, ALL_TIERS), 50);
@@ -69,7 +70,7 @@ Test(release, what_is_locked_stays_and_others_go_in_its_place) {
     cr_assert_eq(retained(), locked);
     assert_sound();
     for (unsigned i = 0; i < BLOCKS; i++)
-        if (is_page(blocks[i])) munlock(blocks[i], PAGE_BYTES);
+        if (is_page(blocks[i])) syscall(SYS_munlock, blocks[i], PAGE_BYTES);
     cr_assert_eq(arena_release(SIZE_MAX, ALL_TIERS), locked);
 }
 

@@ -32,7 +32,7 @@ __attribute__((visibility("default"))) int rand_r(unsigned *seed) {
 /* TSan sees the calls of libc, not direct system calls, and must know of them: what it remembers of an address
  * would otherwise be held against the next mapping there. */
 __attribute__((constructor)) static void use_libc_calls(void) {
-    os_calls = (struct os_calls){mmap, munmap, madvise, mremap};
+    os_calls = (struct os_calls){mmap, munmap, madvise, mremap, NULL};
 }
 #endif
 
