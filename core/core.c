@@ -4,6 +4,7 @@
 #include "arena.h"
 #include "gate.h"
 #include "lend.h"
+#include "magazine.h"
 
 #include <sched.h>
 #include <string.h>
@@ -126,18 +127,32 @@ void *core_memalign(size_t alignment, size_t bytes) {
 
 /* ---- pointers from outside ---- */
 
+/* Freed, and in its pool or a magazine of this thread. Its marks say so; but the page of a slab
+ * that held them may have been released, and reads as zero then. */
+static NOINLINE bool is_really_freed(unsigned class_id, void *const *block) {
+    bool is_waiting = block[0] == &heap_current->magazine[class_id];
+    return pool_block_is_free(class_id, block) ||
+           (is_waiting && magazine_holds(heap_current, class_id, block));
+}
+static ALWAYS_INLINE bool is_freed(unsigned class_id, void *const *block) {
+    bool is_marked = block[0] == &heap_current->magazine[class_id] || block[1] == block;
+    bool is_blank = class_id > SMALL_CLASSES && !block[0] && !block[1];
+    return UNLIKELY(is_marked || is_blank) && is_really_freed(class_id, block);
+}
+
+static ALWAYS_INLINE bool is_block_in_use(const void *p, unsigned class_id) {
+    return is_block_class(class_id) && pagemap_is_block_start((uintptr_t)p, class_id) &&
+           !is_freed(class_id, p);
+}
+
 /* Bytes at p if it is a pointer of ours that may be used; 0 if it is not ours. Anything in between
  * is reported. */
 static size_t owned_bytes(const void *p, const char *call) {
-    uintptr_t address = (uintptr_t)p;
-    unsigned class_id = pagemap_class(address);
+    unsigned class_id = pagemap_class((uintptr_t)p);
+    if (is_block_in_use(p, class_id)) return class_table[class_id].block_bytes;
     if (class_id == CLASS_NONE) return 0;
     size_t bytes = 0;
-    if (is_block_class(class_id) && pagemap_is_block_start(address, class_id) &&
-        !pool_block_is_free(class_id, p))
-        bytes = class_table[class_id].block_bytes;
-    else if (class_id == CLASS_LARGE)
-        bytes = large_usable_bytes(p);
+    if (class_id == CLASS_LARGE) bytes = large_usable_bytes(p);
     if (!bytes) report_misuse(call, p);
     return bytes;
 }
@@ -177,7 +192,14 @@ static bool fits_in_place(size_t have, size_t bytes) {
     return bytes <= have && bytes >= have - have / 4;
 }
 
-void *core_realloc(void *p, size_t bytes) {
+static void *resize_large(void *p, size_t bytes) {
+    struct heap *gate = gate_enter();
+    void *q = large_resize(p, bytes);
+    gate_leave(gate);
+    return q;
+}
+
+static NOINLINE void *move_block(void *p, size_t bytes) {
     if (!p) return core_malloc(bytes);
     size_t have = owned_bytes(p, "invalid pointer in realloc");
     if (!have && core_foreign.usable_bytes) have = core_foreign.usable_bytes(p);
@@ -189,16 +211,21 @@ void *core_realloc(void *p, size_t bytes) {
     if (bytes > PTRDIFF_MAX) return out_of_memory();
     bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;
     if (!is_large && fits_in_place(have, bytes)) return p;
-    struct heap *gate = gate_enter();
-    void *q = is_large && bytes > SLAB_MAX ? large_resize(p, bytes) : NULL;
-    gate_leave(gate);
+    void *q = is_large && bytes > SLAB_MAX ? resize_large(p, bytes) : NULL;
     if (q) return q;
-    q = core_malloc(
-        bytes); /* also when the kernel does not move a range made of several mappings */
+    q = core_malloc(bytes); /* also when a large buffer is to be copied */
     if (!q) return bytes <= have ? p : NULL;
     memcpy(q, p, have < bytes ? have : bytes);
     core_free(p);
     return q;
+}
+
+/* What stays where it is comes back at once. */
+void *core_realloc(void *p, size_t bytes) {
+    unsigned class_id = pagemap_class((uintptr_t)p); /* not ours for NULL */
+    bool stays =
+        is_block_in_use(p, class_id) && fits_in_place(class_table[class_id].block_bytes, bytes);
+    return LIKELY(stays) ? p : move_block(p, bytes);
 }
 
 bool core_trim(size_t keep_bytes) {

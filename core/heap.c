@@ -210,7 +210,8 @@ static void *refill(unsigned class_id, bool *zero) {
         d->base[got - 1 - i] = ascending[i];
     }
     set_top(m, d->base + got - 1);
-    return d->base[got - 1];
+    block_mark(ascending[0], NULL);
+    return ascending[0];
 }
 
 void *heap_refill(unsigned class_id, bool *zero) {
@@ -307,10 +308,7 @@ void heap_after_fork(void) {
 bool heap_holds(unsigned class_id, const void *block) {
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);
-        if (!heap) continue;
-        void **slot = heap->desk[class_id].base, **end = heap->magazine[class_id].top;
-        for (; slot < end; slot++)
-            if (*slot == block) return true;
+        if (heap && magazine_holds(heap, class_id, block)) return true;
     }
     return false;
 }

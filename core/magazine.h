@@ -58,6 +58,13 @@ static inline void magazines_note_held(struct heap *heap) {
     if (UNLIKELY(heap->enlarged || heap->held_bytes)) magazines_note_held_slow(heap);
 }
 
+/* True when the block waits in the heap's magazine of the class. */
+static inline bool magazine_holds(const struct heap *heap, unsigned class_id, const void *block) {
+    void **slot = heap->desk[class_id].base, **end = heap->magazine[class_id].top;
+    while (slot < end && *slot != block) slot++;
+    return slot < end;
+}
+
 /* Leaves what the magazine holds to the caller. */
 HIDDEN void magazine_forget(struct heap *heap, unsigned class_id);
 
