@@ -69,11 +69,18 @@ size_t budget_release_ring(unsigned ring, int64_t pages) {
     return released;
 }
 
-/* `allowed`, and what is earned on top of that. */
+/* `allowed`, and what is earned on top of that, as far as the rings that earned it held so much
+ * more of late. Not the program as a whole: one whose buffers and small objects take turns needs
+ * both. */
 static int64_t with_earned(int64_t allowed) {
-    int64_t earned = rings_sum(limits.earned_pages);
-    int64_t room = budget_high_pages() - budget_occupied_pages();
-    if (!earned || room <= allowed) return allowed;
+    int64_t earned = 0, room = 0;
+    for (unsigned ring = 0; ring < RINGS; ring++) {
+        int64_t of_ring = relaxed_load(&limits.earned_pages[ring]);
+        int64_t more = of_ring ? budget_high_pages(ring) - budget_ring_pages(ring) : 0;
+        earned += of_ring;
+        room += more > 0 ? more : 0;
+    }
+    if (room <= allowed) return allowed;
     return earned < room - allowed ? allowed + earned : room;
 }
 

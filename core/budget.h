@@ -17,13 +17,14 @@ struct allowance {
 };
 
 struct limits {
-    struct allowance retained;            /* free pages in arenas, and cached large buffers */
-    struct allowance magazine;            /* what all magazines together may pin */
-    struct allowance soft;                /* what housekeeping leaves of `retained` */
-    struct allowance guarantee;           /* what budget_holds_for_any_magazines aims at */
-    _Atomic(int64_t) earned_pages[RINGS]; /* more that may be retained, as far as live + retained
-                                             stays below the high water of live: */
-    _Atomic(int64_t) high_before;  /* counters.live_high of the time before it was last lowered */
+    struct allowance retained;               /* free pages in arenas, and cached large buffers */
+    struct allowance magazine;               /* what all magazines together may pin */
+    struct allowance soft;                   /* what housekeeping leaves of `retained` */
+    struct allowance guarantee;              /* what budget_holds_for_any_magazines aims at */
+    _Atomic(int64_t) earned_pages[RINGS];    /* more that may be retained, as far as live + retained
+                                                stays below the high water of live: */
+    _Atomic(int64_t) high_before[RINGS + 1]; /* counters.live_high of the time before it was last
+                                                lowered */
     _Atomic(uint32_t) flush_round; /* changes when every thread is to empty its magazines */
     _Atomic(uint32_t) max_holes;   /* of address space; past it memory is released, not unmapped;
                                       0: never unmapped */
@@ -47,7 +48,8 @@ struct counters {
     _Atomic(int64_t) arenas_mapped;   /* ever */
     _Atomic(int64_t) arenas_unmapped; /* ever */
     _Atomic(int64_t) address_runs;    /* maximal runs of addresses that arenas and buffers occupy */
-    _Atomic(int64_t) live_high;       /* the most the program held since policy last lowered it */
+    _Atomic(int64_t) live_high[RINGS + 1];  /* the most the program held, of each ring and of all,
+                                               since policy last lowered it */
     _Atomic(int64_t) fresh_pages[RINGS];    /* ever made live without being resident */
     _Atomic(int64_t) reused_pages[RINGS];   /* ever made live out of what was retained */
     _Atomic(int64_t) released_pages[RINGS]; /* ever, with madvise or munmap */
@@ -73,30 +75,48 @@ static inline int64_t budget_program_pages(void) {
     return budget_occupied_pages() - (relaxed_load(&counters.held_bytes) >> PAGE_SHIFT);
 }
 
-/* The most of that in the last second. */
-static inline int64_t budget_high_pages(void) {
-    int64_t high = relaxed_load(&counters.live_high), before = relaxed_load(&limits.high_before);
-    return high > before ? high : before;
-}
-
-static inline void budget_note_high(void) {
-    int64_t pages = budget_program_pages();
-    if (pages > relaxed_load(&counters.live_high)) relaxed_store(&counters.live_high, pages);
-}
-
-/* Pages became live: `fresh` that were not resident, `reused` out of what was retained. */
-static inline void budget_count_live(unsigned ring, int64_t fresh, int64_t reused) {
-    count_add(&counters.live_pages, fresh + reused);
-    budget_note_high();
-    if (fresh) count_add(&counters.fresh_pages[ring], fresh);
-    if (reused) count_add(&counters.reused_pages[ring], reused);
-}
-
 /* The sum over all rings of one of the counters or limits that each ring has. */
 static inline int64_t rings_sum(_Atomic(int64_t) *of_ring) {
     int64_t sum = 0;
     for (unsigned ring = 0; ring < RINGS; ring++) sum += relaxed_load(&of_ring[ring]);
     return sum;
+}
+
+/* What the program holds of one ring, or of all. A page of an arena that was ever made live is
+ * live, retained or released. */
+static inline int64_t budget_ring_pages(unsigned ring) {
+    if (ring == ALL_RINGS) return budget_program_pages();
+    if (ring == RING_LARGE)
+        return relaxed_load(&counters.large_pages) + relaxed_load(&counters.large_spare_pages);
+    int64_t held = ring ? 0 : relaxed_load(&counters.held_bytes) >> PAGE_SHIFT;
+    return relaxed_load(&counters.fresh_pages[ring]) -
+           relaxed_load(&counters.released_pages[ring]) -
+           relaxed_load(&counters.retained_pages[ring]) - held;
+}
+
+/* The most of that in the last second. */
+static inline int64_t budget_high_pages(unsigned ring) {
+    int64_t high = relaxed_load(&counters.live_high[ring]),
+            before = relaxed_load(&limits.high_before[ring]);
+    return high > before ? high : before;
+}
+
+static inline void budget_note_ring(unsigned ring) {
+    int64_t pages = budget_ring_pages(ring);
+    if (pages > relaxed_load(&counters.live_high[ring]))
+        relaxed_store(&counters.live_high[ring], pages);
+}
+static inline void budget_note_high(unsigned ring) {
+    budget_note_ring(ring);
+    budget_note_ring(ALL_RINGS);
+}
+
+/* Pages became live: `fresh` that were not resident, `reused` out of what was retained. */
+static inline void budget_count_live(unsigned ring, int64_t fresh, int64_t reused) {
+    count_add(&counters.live_pages, fresh + reused);
+    if (fresh) count_add(&counters.fresh_pages[ring], fresh);
+    if (reused) count_add(&counters.reused_pages[ring], reused);
+    budget_note_high(ring);
 }
 
 static inline int64_t budget_retained_pages(void) { return rings_sum(counters.retained_pages); }
@@ -109,7 +129,7 @@ static inline int64_t budget_arena_pages(void) {
 /* What is earned may wait in magazines as well as in free pages: what they have room for counts
  * half, since it is hardly ever filled in all classes at once. */
 static inline int64_t budget_earned_room_bytes(void) {
-    int64_t room = 2 * rings_sum(limits.earned_pages), high = budget_high_pages() * 3 / 2;
+    int64_t room = 2 * rings_sum(limits.earned_pages), high = budget_high_pages(ALL_RINGS) * 3 / 2;
     return (room < high ? room : high) * PAGE_BYTES;
 }
 

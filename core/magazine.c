@@ -178,7 +178,7 @@ void magazines_note_held_slow(struct heap *heap) {
         held += (heap->magazine[c].top - heap->desk[c].base) * (int64_t)class_table[c].block_bytes;
     count_add(&counters.held_bytes, held - heap->held_bytes);
     heap->held_bytes = held;
-    budget_note_high();
+    budget_note_high(0);
 }
 
 /* The older blocks go to the pools, `keep` stay. Meanwhile the newer ones stand on a floor of

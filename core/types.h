@@ -82,7 +82,7 @@ enum {
 };
 
 /* ---- rings: tier t's is t ---- */
-enum { RING_LARGE = TIERS, RINGS };
+enum { RING_LARGE = TIERS, RINGS, ALL_RINGS = RINGS };
 
 _Static_assert(sizeof(void *) == 8, "64-bit only: the page map has no levels for less");
 

@@ -27,8 +27,10 @@ static struct earn_reading read_ring(unsigned ring, int64_t now_ms) {
 
 /* Once for each half of the window. */
 static void turn_high_water(void) {
-    relaxed_store(&limits.high_before, relaxed_load(&counters.live_high));
-    relaxed_store(&counters.live_high, budget_program_pages());
+    for (unsigned ring = 0; ring <= ALL_RINGS; ring++) {
+        relaxed_store(&limits.high_before[ring], relaxed_load(&counters.live_high[ring]));
+        relaxed_store(&counters.live_high[ring], budget_ring_pages(ring));
+    }
 }
 
 /* The limits follow with policy_apply_earned. */
