@@ -13,6 +13,7 @@ struct limits limits = {
     .soft = {1 << 8, 15},
     /* Not 8 MiB: a page pinned in an arena of its own holds a page of metadata too. */
     .guarantee = {5 << 8, 64},
+    .enlarged_blocks = 16383,
     .max_holes = 65530 / 4,
 };
 struct counters counters;

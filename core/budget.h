@@ -25,6 +25,7 @@ struct limits {
                                                 stays below the high water of live: */
     _Atomic(int64_t) high_before[RINGS + 1]; /* counters.live_high of the time before it was last
                                                 lowered */
+    _Atomic(uint32_t) enlarged_blocks;       /* the most that an enlarged magazine holds */
     _Atomic(uint32_t) flush_round; /* changes when every thread is to empty its magazines */
     _Atomic(uint32_t) max_holes;   /* of address space; past it memory is released, not unmapped;
                                       0: never unmapped */

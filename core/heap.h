@@ -32,6 +32,7 @@ struct desk {
     uint16_t seen; /* blocks in it when housekeeping looked; ACTIVE = refilled or spilled since */
     uint16_t spilled;   /* blocks, since then, that did not come back yet */
     uint16_t came_back; /* blocks refilled after as many had been spilled, since then */
+    uint16_t rests;     /* so many more looks it is not enlarged */
 };
 
 struct heap {

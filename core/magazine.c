@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { FIRST_CAPACITY = 7, ENLARGED_MOST = 16383 };
+enum { FIRST_CAPACITY = 7, RESTS = 50 /* ticks of 100 ms */ };
 
 void *magazine_floor[2], *magazine_nothing[2] = {magazine_floor, NULL};
 
@@ -118,12 +118,24 @@ static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
     return fair < 1 ? 1 : fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
 }
 
+/* Whether most of its blocks lie beside the one before. A large stack whose blocks are in no order
+ * hands them out so, and what is built together lies apart; the pools hand them out in order. */
+static bool is_ordered(const struct magazine *m, const struct desk *d) {
+    size_t near = 0, held = (size_t)(m->top - d->base);
+    for (size_t i = 1; i < held; i++) {
+        intptr_t step = (intptr_t)d->base[i] - (intptr_t)d->base[i - 1];
+        near += step < 2 * PAGE_BYTES && step > -2 * PAGE_BYTES;
+    }
+    return near * 2 >= held;
+}
+
 /* The next step beyond the normal capacity: half as much again for a magazine that has let go and
  * taken back as many blocks as it has room for. 0 = not now. */
 static unsigned enlarged_capacity(struct desk *d, unsigned class_id) {
-    unsigned next = d->capacity + d->capacity / 2u + 1;
-    if (next > ENLARGED_MOST) next = ENLARGED_MOST;
-    if (d->came_back < d->capacity) return 0;
+    unsigned next = d->capacity + d->capacity / 2u + 1,
+             most = relaxed_load(&limits.enlarged_blocks);
+    if (next > most) next = most;
+    if (d->came_back < d->capacity || d->rests) return 0;
     int64_t room = relaxed_load(&counters.capacity_bytes) +
                    (int64_t)(next - d->capacity) * class_table[class_id].block_bytes;
     int64_t base = (int64_t)relaxed_load(&limits.magazine.base_pages) * PAGE_BYTES;
@@ -241,7 +253,11 @@ void magazines_flush_idle(struct heap *heap) {
     for (unsigned c = 1; c < CLASSES; c++) {
         struct desk *d = &heap->desk[c];
         if (!d->capacity) continue;
-        if (is_idle(heap, c))
+        if (d->rests) d->rests--;
+        if (d->capacity > normal_capacity(c) && !is_ordered(&heap->magazine[c], d)) {
+            magazine_flush(heap, c);
+            d->rests = RESTS;
+        } else if (is_idle(heap, c))
             magazine_flush(heap, c);
         else
             count_as_reused(c, d);

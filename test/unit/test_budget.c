@@ -175,20 +175,27 @@ Test(budget, ring_gives_what_it_has_above_what_it_earned) {
     for (unsigned ring = 0; ring < TIERS; ring++) cr_assert_eq(retained_in(ring), limits.earned_pages[ring], "ring %u", ring);
 }
 
-/* Beyond the allowance only what was live a short while ago. */
+/* Beyond the allowance only what was live a short while ago, in the rings that earned it. */
 Test(budget, earned_retention_is_bounded_by_the_high_water) {
     int64_t base = allowance_pages(&limits.retained);
-    counters.live_high = 5000;
+    counters.live_high[0] = 9999;
+    counters.live_high[2] = 2000;
+    counters.live_high[RING_LARGE] = 3000;
     cr_assert_eq(budget_allowed_pages(), base, "nothing is earned");
     limits.earned_pages[2] = limits.earned_pages[RING_LARGE] = 10000;
     cr_assert_eq(budget_allowed_pages(), 5000);
-    limits.high_before = 6000;
+    limits.high_before[2] = 3000;
     cr_assert_eq(budget_allowed_pages(), 6000, "of the half second before");
-    counters.live_pages = 256;
-    cr_assert_eq(budget_allowed_pages(), 6000 - 256);
-    counters.live_pages = 5999;
-    cr_assert_eq(budget_allowed_pages(), allowance_pages(&limits.retained));
-    counters.live_pages = 0;
+    counters.large_pages = 256;
+    counters.fresh_pages[2] = 500;
+    cr_assert_eq(budget_allowed_pages(), 6000 - 256 - 500);
+    counters.released_pages[2] = 100;
+    counters.retained_pages[2] = 200;
+    cr_assert_eq(budget_allowed_pages(), 6000 - 256 - 200, "of what was made live so much is live");
+    counters.large_pages = 3001;
+    counters.fresh_pages[2] = 3500;
+    cr_assert_eq(budget_allowed_pages(), base, "no ring makes room for another");
+    counters.large_pages = counters.fresh_pages[2] = counters.released_pages[2] = counters.retained_pages[2] = 0;
 }
 
 /* ---- the guarantee ---- */
