@@ -13,8 +13,20 @@ _Atomic(uint32_t) group_count;
 struct index partial_index[CLASSES], retained_index;
 
 static struct index ready_index[TIERS], fresh_index[TIERS], unmapped_index[TIERS];
+static word far_words[CLASSES + 1 + 3 * TIERS][INDEX_FAR];
 enum { REFUSALS_A_RECOUNT = 4096 };
 static _Atomic(uintptr_t) map_hint; /* where the next arenas would continue the last ones */
+
+void arena_init(void) {
+    word(*far)[INDEX_FAR] = far_words;
+    for (unsigned c = 0; c < CLASSES; c++) partial_index[c].far = *far++;
+    for (unsigned tier = 0; tier < TIERS; tier++) {
+        ready_index[tier].far = *far++;
+        fresh_index[tier].far = *far++;
+        unmapped_index[tier].far = *far++;
+    }
+    retained_index.far = *far;
+}
 
 static ALWAYS_INLINE struct path path_ready(struct group *g, unsigned slot) {
     return (struct path){&g->arena[slot].ready, &g->ready, &ready_index[g->tier], g->id, slot};

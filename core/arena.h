@@ -19,6 +19,9 @@ extern HIDDEN _Atomic(struct group *) group_table[MAX_GROUPS];
 extern HIDDEN _Atomic(uint32_t) group_count;
 extern HIDDEN struct index partial_index[CLASSES], retained_index;
 
+/* Once, before anything else. */
+HIDDEN void arena_init(void);
+
 /* A bit's way up: the word in an arena, the same word's sum in the group, the index over groups. */
 struct path {
     word *bits;

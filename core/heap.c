@@ -27,7 +27,8 @@ _Atomic(uint32_t) heap_count;
 void (*heap_opened_hook)(void);
 void (*heap_slow_path_hook)(void);
 
-static struct index closed_index; /* heaps that wait for a thread */
+static word closed_far[INDEX_FAR];
+static struct index closed_index = {.far = closed_far}; /* heaps that wait for a thread */
 
 /* ---- opening and closing ---- */
 

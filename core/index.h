@@ -13,11 +13,20 @@
 
 #define INDEX_NONE UINT32_MAX
 
+/* The first words of the bottom, which is all that most programs come to use, lie beside the rest,
+ * so that the indices of many classes share pages. */
+enum { INDEX_NEAR = 4, INDEX_FAR = 1024 - INDEX_NEAR };
+
 struct index {
     word top; /* 16 bits: a word of middle each */
     word middle[16];
-    word bottom[1024];
+    word near[INDEX_NEAR];
+    word *far; /* INDEX_FAR more words */
 };
+
+static inline word *index_bottom(const struct index *ix, uint32_t w) {
+    return w < INDEX_NEAR ? (word *)&ix->near[w] : &ix->far[w - INDEX_NEAR];
+}
 
 /* Sets `bit` of `upper` unless it is there already. Call after the lower level was set. */
 static inline void hint_set(word *upper, unsigned bit) {
@@ -32,16 +41,16 @@ static inline void hint_clear(word *upper, unsigned bit, word *lower) {
 }
 
 static inline void index_set(struct index *ix, uint32_t id) {
-    hint_set(&ix->bottom[id / 64], id % 64);
+    hint_set(index_bottom(ix, id / 64), id % 64);
     hint_set(&ix->middle[id / 4096], id / 64 % 64);
     hint_set(&ix->top, id / 4096);
 }
 
 /* The thing behind `id`, whose word is `lower`, was seen to be empty. */
 static inline void index_settle(struct index *ix, uint32_t id, word *lower) {
-    hint_clear(&ix->bottom[id / 64], id % 64, lower);
-    if (!atomic_load(&ix->bottom[id / 64]))
-        hint_clear(&ix->middle[id / 4096], id / 64 % 64, &ix->bottom[id / 64]);
+    word *bottom = index_bottom(ix, id / 64);
+    hint_clear(bottom, id % 64, lower);
+    if (!atomic_load(bottom)) hint_clear(&ix->middle[id / 4096], id / 64 % 64, bottom);
     if (!atomic_load(&ix->middle[id / 4096]))
         hint_clear(&ix->top, id / 4096, &ix->middle[id / 4096]);
     if (atomic_load(lower)) index_set(ix, id);
@@ -51,7 +60,7 @@ static inline void index_settle(struct index *ix, uint32_t id, word *lower) {
 static inline uint32_t index_next(struct index *ix, uint32_t from) {
     if (from >= 65536) return INDEX_NONE;
     uint32_t w = from / 64, m = w / 64;
-    uint64_t bits = relaxed_load(&ix->bottom[w]) & ~0ull << from % 64;
+    uint64_t bits = relaxed_load(index_bottom(ix, w)) & ~0ull << from % 64;
     if (bits) return w * 64 + lowest_bit(bits);
     for (;;) { /* more than one turn only where a hint was set for nothing */
         bits = ++w % 64 ? relaxed_load(&ix->middle[m]) & ~0ull << w % 64 : 0;
@@ -66,14 +75,14 @@ static inline uint32_t index_next(struct index *ix, uint32_t from) {
             }
         }
         w = m * 64 + lowest_bit(bits);
-        if ((bits = relaxed_load(&ix->bottom[w]))) return w * 64 + lowest_bit(bits);
+        if ((bits = relaxed_load(index_bottom(ix, w)))) return w * 64 + lowest_bit(bits);
     }
 }
 
 /* The highest id at or below `from`, or INDEX_NONE. */
 static inline uint32_t index_previous(struct index *ix, uint32_t from) {
     uint32_t w = from / 64, m = w / 64;
-    uint64_t bits = relaxed_load(&ix->bottom[w]) & ~0ull >> (63 - from % 64);
+    uint64_t bits = relaxed_load(index_bottom(ix, w)) & ~0ull >> (63 - from % 64);
     if (bits) return w * 64 + highest_bit(bits);
     for (;;) {
         bits = w % 64 ? relaxed_load(&ix->middle[m]) & ~0ull >> (64 - w % 64) : 0;
@@ -88,7 +97,7 @@ static inline uint32_t index_previous(struct index *ix, uint32_t from) {
             }
         }
         w = m * 64 + highest_bit(bits);
-        if ((bits = relaxed_load(&ix->bottom[w]))) return w * 64 + highest_bit(bits);
+        if ((bits = relaxed_load(index_bottom(ix, w)))) return w * 64 + highest_bit(bits);
     }
 }
 

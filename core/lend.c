@@ -6,7 +6,8 @@
 #include "gate.h"
 #include "index.h"
 
-static struct index lent_index;
+static word lent_far[INDEX_FAR];
+static struct index lent_index = {.far = lent_far};
 
 enum { OWNED, OFFERED, LENT, TENDED };
 

@@ -2,7 +2,8 @@
 #include "unit.h"
 
 enum { IDS = 65536 };
-static struct index ix;
+static word far[INDEX_FAR];
+static struct index ix = {.far = far};
 static word thing[IDS]; /* what the ids stand for */
 
 ParameterizedTestParameters(index, one_id_is_found_from_everywhere) {
@@ -80,12 +81,12 @@ Test(index, settling_keeps_what_has_something) {
 Test(index, hints_for_nothing_are_passed_over) {
     static const uint32_t ids[] = {3, 700, 4200, 30000, 65000};
     for (unsigned i = 0; i < COUNT(ids); i++) index_set(&ix, ids[i]);
-    for (unsigned i = 1; i + 1 < COUNT(ids); i++) ix.bottom[ids[i] / 64] = 0;
+    for (unsigned i = 1; i + 1 < COUNT(ids); i++) *index_bottom(&ix, ids[i] / 64) = 0;
     ix.middle[ids[2] / 4096] = 0;
     cr_assert_eq(index_next(&ix, 4), 65000);
     cr_assert_eq(index_previous(&ix, 64999), 3);
-    ix.bottom[65000 / 64] = 0;
-    ix.bottom[0] = 0;
+    *index_bottom(&ix, 65000 / 64) = 0;
+    *index_bottom(&ix, 0) = 0;
     cr_assert_eq(index_next(&ix, 0), INDEX_NONE);
     cr_assert_eq(index_previous(&ix, IDS - 1), INDEX_NONE);
 }
