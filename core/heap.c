@@ -232,7 +232,7 @@ static void spill(void *block, unsigned class_id) {
         return;
     }
     m = &heap->magazine[class_id];
-    if (UNLIKELY(heap->capacity_pages > budget_magazine_share())) magazines_shrink(heap);
+    if (UNLIKELY(magazines_are_too_large(heap))) magazines_shrink(heap);
     if (m->top == m->limit && !magazine_grow(heap, class_id)) magazine_spill(heap, class_id);
     *(struct magazine **)block = m;
     *m->top = block;

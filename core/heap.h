@@ -32,17 +32,18 @@ struct desk {
     uint16_t seen; /* blocks in it when housekeeping looked; ACTIVE = refilled or spilled since */
     uint16_t spilled;   /* blocks, since then, that did not come back yet */
     uint16_t came_back; /* blocks refilled after as many had been spilled, since then */
-    uint16_t rests;     /* so many more looks it is not enlarged */
 };
 
 struct heap {
     struct magazine magazine[CLASS_BYTES];
     struct desk desk[CLASSES];
+    uint8_t rests[CLASSES];        /* so many more looks a magazine is not enlarged; owner only */
     _Atomic(struct pool *) leased; /* the last pool it tried to lease; a forked child ends that */
     _Atomic(uint32_t) gate_depth;  /* in how many slow paths the owner is */
     _Atomic(uint64_t) refills;     /* written by the owner alone */
     _Atomic(uint64_t) spills;
     int64_t capacity_pages;    /* what the capacities could pin; owner only */
+    int64_t tolerated_pages;   /* of that, since less could not be had; owner only */
     _Atomic(bool) is_dirty;    /* something may be given back since it was last flushed whole;
                                   heap_none's is shared */
     _Atomic(bool) is_asleep;   /* the owner is in a blocking call */

@@ -131,11 +131,12 @@ static bool is_ordered(const struct magazine *m, const struct desk *d) {
 
 /* The next step beyond the normal capacity: half as much again for a magazine that has let go and
  * taken back as many blocks as it has room for. 0 = not now. */
-static unsigned enlarged_capacity(struct desk *d, unsigned class_id) {
+static unsigned enlarged_capacity(struct heap *heap, unsigned class_id) {
+    struct desk *d = &heap->desk[class_id];
     unsigned next = d->capacity + d->capacity / 2u + 1,
              most = relaxed_load(&limits.enlarged_blocks);
     if (next > most) next = most;
-    if (d->came_back < d->capacity || d->rests) return 0;
+    if (d->came_back < d->capacity || heap->rests[class_id]) return 0;
     int64_t room = relaxed_load(&counters.capacity_bytes) +
                    (int64_t)(next - d->capacity) * class_table[class_id].block_bytes;
     int64_t base = (int64_t)relaxed_load(&limits.magazine.base_pages) * PAGE_BYTES;
@@ -151,7 +152,7 @@ bool magazine_grow(struct heap *heap, unsigned class_id) {
     unsigned next = d->capacity < first ? first : 2u * d->capacity + 1;
     if (next > fair) next = fair;
     if (d->capacity >= normal_capacity(class_id) && fair == normal_capacity(class_id))
-        next = enlarged_capacity(d, class_id);
+        next = enlarged_capacity(heap, class_id);
     return next > d->capacity && change_capacity(heap, class_id, next);
 }
 
@@ -223,6 +224,7 @@ static bool is_idle(const struct heap *heap, unsigned class_id) {
 }
 
 void magazines_shrink(struct heap *heap) {
+    int64_t before = heap->capacity_pages;
     for (unsigned c = 1; c < CLASSES; c++) {
         struct desk *d = &heap->desk[c];
         if (!d->capacity) continue;
@@ -239,6 +241,8 @@ void magazines_shrink(struct heap *heap) {
                 set_capacity(heap, c, keep);
         }
     }
+    int64_t left = heap->capacity_pages;
+    heap->tolerated_pages = left > before - before / 8 ? left + left / 8 : 0;
 }
 
 /* What went around in an enlarged magazine would else have gone through free pages. */
@@ -253,10 +257,10 @@ void magazines_flush_idle(struct heap *heap) {
     for (unsigned c = 1; c < CLASSES; c++) {
         struct desk *d = &heap->desk[c];
         if (!d->capacity) continue;
-        if (d->rests) d->rests--;
+        if (heap->rests[c]) heap->rests[c]--;
         if (d->capacity > normal_capacity(c) && !is_ordered(&heap->magazine[c], d)) {
             magazine_flush(heap, c);
-            d->rests = RESTS;
+            heap->rests[c] = RESTS;
         } else if (is_idle(heap, c))
             magazine_flush(heap, c);
         else

@@ -14,6 +14,7 @@
 #ifndef LOWTIDE_CORE_MAGAZINE_H
 #define LOWTIDE_CORE_MAGAZINE_H
 
+#include "budget.h"
 #include "heap.h"
 
 enum { MAGAZINE_ACTIVE = UINT16_MAX };
@@ -42,6 +43,13 @@ HIDDEN bool magazine_grow(struct heap *heap, unsigned class_id);
 
 /* Returns the older half to the pools. */
 HIDDEN void magazine_spill(struct heap *heap, unsigned class_id);
+
+/* More than the share of the budget, and more than is left where each class in use has one block.
+ */
+static inline bool magazines_are_too_large(const struct heap *heap) {
+    return heap->capacity_pages > heap->tolerated_pages &&
+           heap->capacity_pages > budget_magazine_share();
+}
 
 /* The heap could pin more than its share: idle magazines go, the others shrink by half, to no less
  * than three quarters of what is fair, so that the next spill does not come here again. */
