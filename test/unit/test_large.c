@@ -168,6 +168,25 @@ Test(large, buffer_is_not_unmapped_when_that_makes_too_many_holes) {
     cr_assert_eq(unit_kernel.munmaps, 0);
 }
 
+/* The word behind a range of 64 KiB is another buffer's. */
+Test(large, least_range_that_cannot_be_unmapped_leaves_its_neighbour_alone) {
+    char *p = allocate(6 * KIB64), *q;
+    memset(p, 1, 6 * KIB64);
+    large_free(p);
+    cr_assert_eq(allocate(3 * KIB64), p);
+    cr_assert_eq(q = allocate(KIB64), p + 3 * KIB64);
+    cr_assert_eq(allocate(2 * KIB64), p + 4 * KIB64);
+    large_free(q);
+    unit_kernel.munmaps_left = 0;
+    cr_assert_eq(large_release(SIZE_MAX), KIB64 / PAGE_BYTES);
+    cr_assert_eq(large_usable_bytes(p + 4 * KIB64), 2 * KIB64);
+    cr_assert_eq(allocate(KIB64), q, "it is used again");
+    cr_assert_eq(*q, 0);
+    large_free(p + 4 * KIB64);
+    cr_assert_eq(counters.large_count, 2);
+    assert_sound();
+}
+
 /* ---- resizing ---- */
 
 static void fill(char *p, size_t bytes) {
