@@ -297,3 +297,13 @@ size_t arena_release(size_t pages, unsigned tiers) {
     }
     return release_run(&r);
 }
+
+void arenas_inherit(void) {
+    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
+        struct group *g = atomic_load(&group_table[id]);
+        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++) {
+            uintptr_t base = relaxed_load(&g->arena[slot].base);
+            if (base) pagemap_inherit(base, ARENA_PAGES);
+        }
+    }
+}

@@ -93,6 +93,9 @@ static inline void arena_return_pool(struct pool *pool) {
 enum { ALL_TIERS = (1 << TIERS) - 1 };
 HIDDEN size_t arena_release(size_t pages, unsigned tiers);
 
+/* In a forked child: pagemap_inherit for all arenas. */
+HIDDEN void arenas_inherit(void);
+
 /* So many pages that were retained are released. */
 HIDDEN void arena_count_released(unsigned tier, unsigned pages);
 

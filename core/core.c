@@ -149,8 +149,9 @@ static ALWAYS_INLINE bool is_block_in_use(const void *p, unsigned class_id) {
 /* Bytes at p if it is a pointer of ours that may be used; 0 if it is not ours. Anything in between
  * is reported. */
 static size_t owned_bytes(const void *p, const char *call) {
-    unsigned class_id = pagemap_class((uintptr_t)p);
-    if (is_block_in_use(p, class_id)) return class_table[class_id].block_bytes;
+    unsigned byte = pagemap_byte((uintptr_t)p), class_id = byte & ~(unsigned)PAGE_INHERITED;
+    bool is_unmarked = byte != class_id && is_really_freed(class_id, p);
+    if (is_block_in_use(p, class_id) && !is_unmarked) return class_table[class_id].block_bytes;
     if (class_id == CLASS_NONE) return 0;
     size_t bytes = 0;
     if (class_id == CLASS_LARGE) bytes = large_usable_bytes(p);
@@ -162,11 +163,12 @@ void core_free_slow(void *p) {
     heap_busy(false);
     if (!p) return;
     uintptr_t address = (uintptr_t)p;
-    unsigned class_id = pagemap_class(address);
+    unsigned byte = pagemap_byte(address), class_id = byte & ~(unsigned)PAGE_INHERITED;
     if (is_block_class(class_id)) {
         if (!pagemap_is_block_start(address, class_id))
             report_misuse("free of an interior pointer", p);
-        report_misuse("double free", p);
+        if (byte == class_id) report_misuse("double free", p);
+        heap_return_inherited(p, class_id);
     } else if (class_id >= CLASS_LARGE) {
         struct heap *gate = gate_enter();
         heap_note_large_call();
@@ -221,9 +223,9 @@ static NOINLINE void *move_block(void *p, size_t bytes) {
     return q;
 }
 
-/* What stays where it is comes back at once. */
+/* What stays where it is comes back at once; pages inherited by a forked child go the long way. */
 void *core_realloc(void *p, size_t bytes) {
-    unsigned class_id = pagemap_class((uintptr_t)p); /* not ours for NULL */
+    unsigned class_id = pagemap_byte((uintptr_t)p); /* not ours for NULL */
     bool stays =
         is_block_in_use(p, class_id) && fits_in_place(class_table[class_id].block_bytes, bytes);
     return LIKELY(stays) ? p : move_block(p, bytes);

@@ -1,6 +1,7 @@
 /* For what, and who owns what: heap.h. How large magazines are: magazine.c. */
 #include "heap.h"
 
+#include "arena.h"
 #include "budget.h"
 #include "gate.h"
 #include "index.h"
@@ -9,6 +10,7 @@
 #include "os.h"
 #include "pagemap.h"
 #include "pool.h"
+#include "report.h"
 
 #include <errno.h>
 #include <string.h>
@@ -248,6 +250,23 @@ void heap_spill(void *block, struct magazine *m) {
     heap_busy(false);
 }
 
+/* Whether the first word looks like the mark of a magazine of the class, any heap's: those begin on
+ * a page. */
+static bool may_wait(void *const *block, unsigned class_id) {
+    return (uintptr_t)block[0] % PAGE_BYTES == class_id * sizeof(struct magazine);
+}
+
+void heap_return_inherited(void *block, unsigned class_id) {
+    if (may_wait(block, class_id) && heap_holds(class_id, block))
+        report_misuse("double free", block);
+    struct heap *gate = gate_enter();
+    struct heap *heap = heap_of_thread();
+    if (heap) count_slow_path(heap, &heap->spills);
+    pool_return(class_id, &block, 1);
+    budget_enforce(RELEASE_LARGE_FIRST);
+    gate_leave(gate);
+}
+
 /* ---- the others ---- */
 
 /* What a magazine of a thread that is gone holds, as far as pool and page map agree. */
@@ -286,6 +305,7 @@ void heap_adopt_orphans(unsigned most) {
 }
 
 void heap_after_fork(void) {
+    arenas_inherit();
     heap_lent = NULL; /* forked from a signal handler while asleep: an orphan like the others */
     struct heap *mine = heap_current;
     if (mine != &heap_none && mine != &heap_gone) {

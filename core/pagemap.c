@@ -57,6 +57,17 @@ void pagemap_fill(uintptr_t base, size_t bytes, unsigned class_id) {
     }
 }
 
+bool pagemap_has_inherited;
+
+void pagemap_inherit(uintptr_t base, unsigned pages) {
+    _Atomic(uint8_t) *byte = &pagemap_leaf(base)->page[base >> PAGE_SHIFT & (LEAF_PAGES - 1)];
+    for (unsigned i = 0; i < pages; i++) {
+        unsigned class_id = relaxed_load(&byte[i]);
+        if (is_block_class(class_id)) relaxed_store(&byte[i], (uint8_t)(class_id | PAGE_INHERITED));
+    }
+    pagemap_has_inherited = true;
+}
+
 size_t pagemap_leaf_bytes(void) {
     return (size_t)relaxed_load(&leaves) * sizeof(struct pagemap_leaf);
 }

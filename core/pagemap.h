@@ -49,8 +49,8 @@ struct class_offset {
  * = no leaf. */
 struct pagemap {
     _Atomic(uintptr_t) root[ROOT_ENTRIES];
-    struct class_check check[CLASS_BYTES];
-    struct class_offset offset[CLASS_BYTES];
+    struct class_check check[PAGE_VALUES];
+    struct class_offset offset[PAGE_VALUES];
 };
 extern HIDDEN struct pagemap pagemap;
 
@@ -58,12 +58,17 @@ extern HIDDEN struct pagemap pagemap;
 HIDDEN void pagemap_init(void);
 
 /* The byte of the page that holds `address`; CLASS_NONE for everything unknown. */
-static ALWAYS_INLINE unsigned pagemap_class(uintptr_t address) {
+static ALWAYS_INLINE unsigned pagemap_byte(uintptr_t address) {
     uintptr_t gib = address >> LEAF_SHIFT;
     if (UNLIKELY(gib >= ROOT_ENTRIES)) return CLASS_NONE;
     uintptr_t leaf = acquire_load(&pagemap.root[gib]);
     if (UNLIKELY(!leaf)) return CLASS_NONE;
     return relaxed_load((_Atomic(uint8_t) *)(leaf + (address >> PAGE_SHIFT)));
+}
+
+/* Its class. */
+static ALWAYS_INLINE unsigned pagemap_class(uintptr_t address) {
+    return pagemap_byte(address) & ~(unsigned)PAGE_INHERITED;
 }
 
 /* True when a block of the class, which is that of the address's page, begins at the address. */
@@ -114,6 +119,12 @@ static inline void pagemap_set_page(uintptr_t base, unsigned class_id) {
     struct pagemap_leaf *leaf = pagemap_leaf(base);
     relaxed_store(&leaf->page[base >> PAGE_SHIFT & (LEAF_PAGES - 1)], (uint8_t)class_id);
 }
+
+/* In a forked child, before anything else: pages that it shares with its parent. What it frees in
+ * them goes to their pools unmarked, since a mark would be the write that makes the kernel copy the
+ * page; a page from which it takes a block is its own. `pages` begin at `base`, within a leaf. */
+HIDDEN void pagemap_inherit(uintptr_t base, unsigned pages);
+extern HIDDEN bool pagemap_has_inherited;
 
 /* Bytes of leaves mapped. */
 HIDDEN size_t pagemap_leaf_bytes(void);

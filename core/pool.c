@@ -173,11 +173,18 @@ void pool_end_orphaned_lease(struct pool *pool) {
 /* ---- taking ---- */
 
 /* The caller holds the lease. */
+static void make_own(struct pool *pool, const struct class_info *info) {
+    if (pagemap_byte(pool_base(pool)) & PAGE_INHERITED)
+        mark_pool(pool, info, relaxed_load(&pool->class_id));
+}
+
+/* Likewise. */
 static unsigned take_leased(struct pool *pool, const struct class_info *info, unsigned want,
                             void **out, bool *zero) {
     uintptr_t base = pool_base(pool);
     unsigned got = 0;
     uint64_t taken = 0;
+    if (UNLIKELY(pagemap_has_inherited)) make_own(pool, info);
     for (unsigned w = 0; w < info->words && got < want; w++) {
         uint64_t all = relaxed_load(&pool->free[w]), left = all;
         for (; left && got < want; left &= left - 1)
@@ -374,6 +381,7 @@ static unsigned find_places(unsigned class_id, void *const *blocks, unsigned n,
     const uint64_t offset_mask = pagemap.offset[class_id].mask;
     struct place *last = places;
     uintptr_t base = 0; /* of the last place's pool */
+    bool is_inherited = false;
     for (unsigned i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)blocks[i];
         unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
@@ -381,14 +389,17 @@ static unsigned find_places(unsigned class_id, void *const *blocks, unsigned n,
         if ((address & ~offset_mask) == base && block / 64 == last->word && !(last->bits & bit)) {
             last->bits |= bit;
         } else {
-            if (UNLIKELY(pagemap_class(address) != class_id))
+            unsigned byte = pagemap_byte(address);
+            is_inherited = byte == (class_id | PAGE_INHERITED);
+            if (UNLIKELY(byte != class_id && !is_inherited))
                 report_misuse("double free", blocks[i]); /* its pool is gone */
             if (base) last++;
             base = address & ~offset_mask;
             *last = (struct place){pool_of_address(address, info->tier), bit, block / 64};
             __builtin_prefetch(last->pool, 1);
         }
-        ((void **)address)[1] = blocks[i]; /* the second mark: it is in its pool (core.h) */
+        /* the second mark: it is in its pool (core.h) */
+        if (LIKELY(!is_inherited)) ((void **)address)[1] = blocks[i];
     }
     return (unsigned)(last + 1 - places);
 }

@@ -77,9 +77,13 @@ enum {
     CLASS_LARGE,          /* the first page of a large buffer */
     CLASS_LARGE_BODY,     /* the others */
     CLASS_LARGE_SEAM,     /* of those, the second of 64 KiB with which another mapping begins */
-    CLASS_BYTES,          /* how many values a page-map byte has */
+    CLASS_BYTES,          /* how many there are */
     TIER_CLASSES = 32,    /* classes of one tier, at most */
+    PAGE_INHERITED =
+        128,           /* added to a block class: a page that a forked child has not used itself */
+    PAGE_VALUES = 256, /* of a page-map byte */
 };
+_Static_assert((int)CLASS_BYTES <= (int)PAGE_INHERITED, "a bit beside the class");
 
 /* ---- rings: tier t's is t ---- */
 enum { RING_LARGE = TIERS, RINGS, ALL_RINGS = RINGS };

@@ -90,20 +90,41 @@ static void expect_report(const char *name, int status, const char *said, const 
     cr_assert_eq(strchr(said, '\n'), said + strlen(said) - 1, "one line: \"%s\"", said);
 }
 
-ParameterizedTestParameters(report, misuse_is_said_in_exact_words) {
-    static unsigned rows[COUNT(table)];
-    for (unsigned i = 0; i < COUNT(table); i++) rows[i] = i;
-    return cr_make_param_array(unsigned, rows, COUNT(table));
+struct attempt {
+    void (*act)(void *);
+    void *p;
+    bool is_forked;
+};
+static void make_attempt(void *context) {
+    const struct attempt *attempt = context;
+    if (attempt->is_forked) heap_after_fork();
+    attempt->act(attempt->p);
 }
-ParameterizedTest(unsigned *row, report, misuse_is_said_in_exact_words) {
-    const struct misuse *m = &table[*row];
+
+static void expect_misuse_said(unsigned row, bool is_forked) {
+    const struct misuse *m = &table[row];
     char said[400];
     unsigned around = m->bytes > SLAB_MAX ? 0 : 500;
     for (unsigned i = 0; i < around; i++) core_malloc(m->bytes);
     char *p = core_malloc(m->bytes);
     for (unsigned i = 0; i < around; i++) core_malloc(m->bytes);
-    int status = unit_in_child(m->act, p, said, sizeof said);
+    struct attempt attempt = {m->act, p, is_forked};
+    int status = unit_in_child(make_attempt, &attempt, said, sizeof said);
     expect_report(m->name, status, said, m->what, m->offset == REPORTED_ANYWHERE ? NULL : p + m->offset);
+}
+
+static struct criterion_test_params rows_of_table(void) {
+    static unsigned rows[COUNT(table)];
+    for (unsigned i = 0; i < COUNT(table); i++) rows[i] = i;
+    return cr_make_param_array(unsigned, rows, COUNT(table));
+}
+ParameterizedTestParameters(report, misuse_is_said_in_exact_words) { return rows_of_table(); }
+ParameterizedTest(unsigned *row, report, misuse_is_said_in_exact_words) { expect_misuse_said(*row, false); }
+
+/* The child frees what it inherited without writing into it, so what is written there is not seen. */
+ParameterizedTestParameters(report, misuse_of_inherited_blocks_is_said) { return rows_of_table(); }
+ParameterizedTest(unsigned *row, report, misuse_of_inherited_blocks_is_said) {
+    if (table[*row].act != write_after_free) expect_misuse_said(*row, true);
 }
 
 /* ---- pointers that never were ours ---- */
