@@ -18,18 +18,28 @@
 #include <time.h>
 #include <unistd.h>
 
-static inline long resident_bytes(void)
+/* Of the line that begins with `key` ("Rss:"), which counts kilobytes, in a file of the kernel's; -1 without it. */
+static inline long bytes_in(const char *file, const char *key)
 {
     char text[4096];
-    int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     if (fd >= 0)
         close(fd);
     if (length <= 0)
         return -1;
     text[length] = 0;
-    const char *line = strstr(text, "\nRss:");
-    return line ? strtol(line + 5, NULL, 10) * 1024 : -1;
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, strlen(key)) == 0)
+            return strtol(line + strlen(key), NULL, 10) * 1024;
+    }
+    return -1;
+}
+
+static inline long resident_bytes(void)
+{
+    return bytes_in("/proc/self/smaps_rollup", "Rss:");
 }
 
 static inline double seconds_now(void)

@@ -10,17 +10,12 @@
 
 static long pss_bytes(pid_t pid)
 {
-    char path[64], text[4096];
+    char path[64];
     snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    if (length <= 0)
+    long bytes = bytes_in(path, "Pss:");
+    if (bytes < 0)
         exit(1);
-    text[length] = 0;
-    const char *line = strstr(text, "\nPss:");
-    return line ? strtol(line + 5, NULL, 10) * 1024 : 0;
+    return bytes;
 }
 
 static double free_half(void **blocks, long count, uint64_t state)

@@ -8,8 +8,11 @@ import os
 import random
 import re
 import signal
+import struct
 import sys
 import time
+
+SECONDS = struct.Struct("d")
 
 
 def pss_bytes(pid):
@@ -35,24 +38,25 @@ def main():
     gc.freeze()
     done, ready = os.pipe()
     pids = []
-    start = time.perf_counter()
+    fork_s = 0
     for seed in range(workers):
+        start = time.perf_counter()
         pid = os.fork()
         if not pid:
+            start = time.perf_counter()
             work(objects, seed)
-            os.write(ready, b".")
+            os.write(ready, SECONDS.pack(time.perf_counter() - start))
             signal.pause()
+        fork_s += time.perf_counter() - start
         pids.append(pid)
-    for _ in pids:
-        os.read(done, 1)
-    run_s = time.perf_counter() - start
+    work_s = sum(SECONDS.unpack(os.read(done, SECONDS.size))[0] for _ in pids)
     time.sleep(0.2)
     pss = sum(map(pss_bytes, pids))
     parent = pss_bytes(os.getpid())
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    print(f"workers_pss_bytes={pss}\nparent_pss_bytes={parent}\nrun_s={run_s:.6f}")
+    print(f"workers_pss_bytes={pss}\nparent_pss_bytes={parent}\nfork_s={fork_s / workers:.6f}\nwork_s={work_s / workers:.6f}")
 
 
 main()

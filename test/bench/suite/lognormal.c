@@ -2,7 +2,7 @@
  *
  * Most blocks are small and die young, some are large and a few live for long, independently. Time
  * is counted in allocations; a wheel of lists says which blocks die next. */
-#include <math.h>
+#include "../lognormal.h"
 #include "suite.h"
 
 enum { DRAWS = 1 << 16, WHEEL = 1 << 20, SMALLEST = 16, LARGEST = 1 << 20 };
@@ -13,18 +13,6 @@ struct block {
 };
 
 static uint32_t sizes[DRAWS], lifetimes[DRAWS];
-
-/* Nearly normal: the sum of twelve uniform numbers, less its mean. */
-static double normal(uint64_t *state) {
-    double sum = -6;
-    for (int i = 0; i < 12; i++) sum += (double)(random_next(state) >> 11) * 0x1p-53;
-    return sum;
-}
-
-static uint32_t draw(uint64_t *state, double median, double sigma, double least, double most) {
-    double value = median * exp(sigma * normal(state));
-    return (uint32_t)(value < least ? least : value > most ? most : value);
-}
 
 static uint64_t drop_list(struct block *list) {
     uint64_t sum = 0;
@@ -42,8 +30,8 @@ int main(int argc, char **argv) {
     struct block **wheel = table(WHEEL * sizeof(struct block *));
     uint64_t state = 1, check = 0;
     for (size_t i = 0; i < DRAWS; i++) {
-        sizes[i] = draw(&state, 80, 1.3, SMALLEST, LARGEST);
-        lifetimes[i] = draw(&state, 2000, 2.5, 1, WHEEL - 1);
+        sizes[i] = draw_lognormal(&state, 80, 1.3, SMALLEST, LARGEST);
+        lifetimes[i] = draw_lognormal(&state, 2000, 2.5, 1, WHEEL - 1);
     }
     for (long now = scaled(12000000); now > 0; now--) {
         uint64_t random = random_next(&state);
