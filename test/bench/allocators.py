@@ -5,6 +5,7 @@
     LOWTIDE_BENCH_PYTHON  the interpreter that is measured; the system's
 """
 import glob
+import json
 import os
 import pathlib
 import re
@@ -13,6 +14,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parent.parent
+RESULTS = REPO / "bench" / "results"
 LOWTIDE = os.path.realpath(os.environ.get("LOWTIDE_LIB") or REPO / "build" / "liblowtide.so")
 PYTHON = os.environ.get("LOWTIDE_BENCH_PYTHON") or (
     "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable)
@@ -75,3 +77,11 @@ def program(name):
 
 def key_values(text):
     return {key: float(value) for key, value in re.findall(r"^(\w+)=(\S+)$", text, re.M)}
+
+
+def write_json(name, content):
+    """To the results in one step, so that an interrupted run leaves no half of a file."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    part = RESULTS / f"{name}.json.part"
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(RESULTS / f"{name}.json")

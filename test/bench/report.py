@@ -7,7 +7,9 @@ import math
 import pathlib
 import sys
 
+import machine
 from allocators import STOCK_PYTHON
+from tables import megabytes, table
 
 LOWTIDE = "lowtide"
 TIME_MARK, PEAK_MARK = 1.10, 1.05
@@ -71,10 +73,6 @@ def geometric_mean(values):
 
 # --- cells ------------------------------------------------------------------------------------
 
-def megabytes(value):
-    return f"{value / 1e6:.1f}"
-
-
 def time_cell(figures):
     return f"{figures['time_s']['median']:.3f} ±{figures['time_s']['spread'] * 50:.0f}%"
 
@@ -107,14 +105,6 @@ TABLES = (
     ("RSS less live bytes over time, MB s, where the program knows what is live", excess_cell),
     ("Minor faults", faults_cell),
 )
-
-
-def table(title, header, rows):
-    yield f"\n## {title}\n"
-    yield "| " + " | ".join(header) + " |"
-    yield "|---|" + "--:|" * (len(header) - 1)
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
 
 
 def figures_table(results, title, cell):
@@ -176,12 +166,8 @@ def ratio_rows(results):
 
 
 def machine_lines(directory, results):
-    machine = json.loads((pathlib.Path(directory) / "machine.json").read_text())
     runs = sorted({(result["runs"], result["memory_runs"]) for result in results})
-    yield (f"{machine['cores']} cores ({machine['processor']}), {machine['memory']}, kernel {machine['kernel']}, "
-           f"{machine['libc']}, {machine['python']}; {machine['date']}.")
-    if machine["lowtide_options"]:
-        yield "Options: " + " ".join(f"{key}={value}" for key, value in machine["lowtide_options"].items())
+    yield from machine.lines(json.loads((pathlib.Path(directory) / "machine.json").read_text()))
     yield ("\nMedians of " + ", ".join(f"{timed} timed runs and {sampled} for memory" for timed, sampled in runs) +
            f", alternating; {results[0]['scale']} % of the full scale. "
            "Stock pymalloc counts for no ratio but its own.")

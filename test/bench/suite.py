@@ -7,21 +7,18 @@ The exit code is 1 when a program failed under an allocator.
 """
 import argparse
 import collections
-import datetime
-import json
-import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
 
 import allocators
+import machine
 import report
+from allocators import RESULTS, write_json
 from measure import measure
 from programs import all_programs
 
-RESULTS = allocators.REPO / "bench" / "results"
 PICTURE = allocators.HERE / "picture.py"
 Plan = collections.namedtuple("Plan", "mode scale runs memory_runs")
 FULL = Plan("full", 100, 5, 2)
@@ -72,55 +69,7 @@ def environments(program, wanted):
     return program.adapt({name: env for name, env in found.items() if name.split()[0] in wanted})
 
 
-# --- the machine ------------------------------------------------------------------------------
-
-def value_of(file, key):
-    """The first value of `key: value` in a file of the kernel's."""
-    try:
-        for line in pathlib.Path(file).read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == key:
-                return value.strip()
-    except OSError:
-        pass
-    return "unknown"
-
-
-def transparent_huge_pages():
-    try:
-        return pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().strip()
-    except OSError:
-        return "unknown"
-
-
-def machine(plan):
-    python = subprocess.run([allocators.PYTHON, "-V"], stdout=subprocess.PIPE, text=True).stdout.strip()
-    return {
-        "date": datetime.datetime.now().isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "processor": value_of("/proc/cpuinfo", "model name"),
-        "memory": value_of("/proc/meminfo", "MemTotal"),
-        "kernel": platform.release(),
-        "libc": " ".join(platform.libc_ver()),
-        "python": python,
-        "transparent_huge_pages": transparent_huge_pages(),
-        "load_at_start": os.getloadavg()[0],
-        "allocators": allocators.find_allocators(),
-        "lowtide_options": {key: value for key, value in os.environ.items()
-                            if key.startswith("LOWTIDE_") and not key.startswith(("LOWTIDE_BENCH_", "LOWTIDE_LIB"))},
-        **plan._asdict(),
-    }
-
-
 # --- running ----------------------------------------------------------------------------------
-
-def write_json(name, content):
-    """In one step, so that an interrupted run leaves no half of a file."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    part = RESULTS / f"{name}.json.part"
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(RESULTS / f"{name}.json")
-
 
 def run_program(program, plan, wanted, scratch):
     directory = pathlib.Path(scratch) / program.name
@@ -168,9 +117,9 @@ def main():
         if name in wanted_columns(chosen):
             allocators.check_active(name, library)
     if not chosen.only:
-        for old in RESULTS.glob("*.json"):
+        for old in set(RESULTS.glob("*.json")) - {RESULTS / "figures.json"}:
             old.unlink()
-    write_json("machine", machine(plan))
+    write_json("machine", {**machine.machine(), **plan._asdict()})
     interrupted = good = False
     try:
         good = run_all(programs, plan, wanted_columns(chosen))
