@@ -9,7 +9,7 @@ CFLAGS ?= -O2 -g
 # make calls of malloc out of calloc's own body.
 CORE_FLAGS := -std=gnu17 -fPIC -fvisibility=hidden -fno-plt -ftls-model=initial-exec \
     -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free $(WARNINGS)
-LIBRARY_FLAGS := -shared -Wl,-z,now,-z,relro,-z,defs -Wl,--as-needed
+LIBRARY_FLAGS := -shared -Wl,-z,now,-z,relro,-z,defs -Wl,--as-needed -Wl,--sort-section=name
 
 CORE := $(wildcard core/*.c)
 POLICY := $(wildcard trim-policy/*.c)

@@ -8,31 +8,21 @@
 #include "pool.h"
 #include "release.h"
 
-_Atomic(struct group *) group_table[MAX_GROUPS];
+TABLE _Atomic(struct group *) group_table[MAX_GROUPS];
 _Atomic(uint32_t) group_count;
-struct index partial_index[CLASSES], retained_index;
+struct index index_table[INDICES];
+TABLE word index_far[INDICES][INDEX_FAR];
 
-static struct index ready_index[TIERS], fresh_index[TIERS], unmapped_index[TIERS];
-static word far_words[CLASSES + 1 + 3 * TIERS][INDEX_FAR];
 enum { REFUSALS_A_RECOUNT = 4096 };
 static _Atomic(uintptr_t) map_hint; /* where the next arenas would continue the last ones */
 
-void arena_init(void) {
-    word(*far)[INDEX_FAR] = far_words;
-    for (unsigned c = 0; c < CLASSES; c++) partial_index[c].far = *far++;
-    for (unsigned tier = 0; tier < TIERS; tier++) {
-        ready_index[tier].far = *far++;
-        fresh_index[tier].far = *far++;
-        unmapped_index[tier].far = *far++;
-    }
-    retained_index.far = *far;
-}
-
 static ALWAYS_INLINE struct path path_ready(struct group *g, unsigned slot) {
-    return (struct path){&g->arena[slot].ready, &g->ready, &ready_index[g->tier], g->id, slot};
+    return (struct path){&g->arena[slot].ready, &g->ready, &index_table[INDEX_READY + g->tier],
+                         g->id, slot};
 }
 static ALWAYS_INLINE struct path path_fresh(struct group *g, unsigned slot) {
-    return (struct path){&g->arena[slot].fresh, &g->fresh, &fresh_index[g->tier], g->id, slot};
+    return (struct path){&g->arena[slot].fresh, &g->fresh, &index_table[INDEX_FRESH + g->tier],
+                         g->id, slot};
 }
 
 /* ---- runs of addresses: each is a VMA, of which a process may have 65,530 ---- */
@@ -96,16 +86,16 @@ static struct group *group_create(unsigned tier) {
 /* Up to `want` slots of a group of the tier, taken from its unmapped ones. */
 static uint64_t take_slots(unsigned tier, unsigned want, struct group **group) {
     for (uint32_t id = 0;;) {
-        id = index_next(&unmapped_index[tier], id);
+        id = index_next(&index_table[INDEX_UNMAPPED + tier], id);
         struct group *g = id == INDEX_NONE ? group_create(tier) : atomic_load(&group_table[id]);
         if (!g) return 0;
         uint64_t slots = 0, left = atomic_load(&g->unmapped);
         for (unsigned n = 0; n < want && left; n++, left &= left - 1) slots |= left & -left;
         slots &= word_clear(&g->unmapped, slots);
         if (!atomic_load(&g->unmapped))
-            index_settle(&unmapped_index[tier], g->id, &g->unmapped);
+            index_settle(&index_table[INDEX_UNMAPPED + tier], g->id, &g->unmapped);
         else
-            index_set(&unmapped_index[tier], g->id);
+            index_set(&index_table[INDEX_UNMAPPED + tier], g->id);
         *group = g;
         if (slots) return slots;
         id = g->id + 1;
@@ -114,7 +104,7 @@ static uint64_t take_slots(unsigned tier, unsigned want, struct group **group) {
 
 static void give_slots_back(struct group *g, uint64_t slots) {
     word_or(&g->unmapped, slots);
-    index_set(&unmapped_index[g->tier], g->id);
+    index_set(&index_table[INDEX_UNMAPPED + g->tier], g->id);
 }
 
 static void arena_open(struct group *g, unsigned slot, uintptr_t base) {
@@ -189,8 +179,8 @@ static ALWAYS_INLINE struct pool *claim_lowest(struct index *index,
 
 struct pool *arena_claim_pool(unsigned tier) {
     for (;;) {
-        struct pool *pool = claim_lowest(&ready_index[tier], path_ready);
-        if (!pool) pool = claim_lowest(&fresh_index[tier], path_fresh);
+        struct pool *pool = claim_lowest(&index_table[INDEX_READY + tier], path_ready);
+        if (!pool) pool = claim_lowest(&index_table[INDEX_FRESH + tier], path_fresh);
         if (pool || !arena_map(tier)) return pool;
     }
 }
@@ -284,7 +274,7 @@ size_t arena_release(size_t pages, unsigned tiers) {
     struct release r;
     r.ranges = r.parts = 0;
     r.planned = r.done = 0;
-    uint32_t id = index_previous(&retained_index, MAX_GROUPS - 1);
+    uint32_t id = index_previous(&index_table[INDEX_RETAINED], MAX_GROUPS - 1);
     while (id != INDEX_NONE && !is_enough(&r, pages)) {
         struct group *g = atomic_load(&group_table[id]);
         uint64_t slots = tiers >> g->tier & 1 ? atomic_load(&g->retained) : 0;
@@ -293,7 +283,7 @@ size_t arena_release(size_t pages, unsigned tiers) {
             take_free_pools(&r, g, slot);
             if (g->tier && !is_enough(&r, pages)) take_live_pools(&r, g, slot);
         }
-        id = id ? index_previous(&retained_index, id - 1) : INDEX_NONE;
+        id = id ? index_previous(&index_table[INDEX_RETAINED], id - 1) : INDEX_NONE;
     }
     return release_run(&r);
 }

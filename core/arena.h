@@ -17,10 +17,6 @@ _Static_assert(sizeof(struct group) <= GROUP_ALIGNMENT, "a group fits its alignm
 
 extern HIDDEN _Atomic(struct group *) group_table[MAX_GROUPS];
 extern HIDDEN _Atomic(uint32_t) group_count;
-extern HIDDEN struct index partial_index[CLASSES], retained_index;
-
-/* Once, before anything else. */
-HIDDEN void arena_init(void);
 
 /* A bit's way up: the word in an arena, the same word's sum in the group, the index over groups. */
 struct path {
@@ -71,11 +67,12 @@ static inline struct pool *pool_of_address(uintptr_t address, unsigned tier) {
 
 static inline struct path arena_path_partial(struct group *g, unsigned slot, unsigned class_id) {
     unsigned i = class_table[class_id].in_tier;
-    return (struct path){&g->arena[slot].partial[i], &g->partial[i], &partial_index[class_id],
-                         g->id, slot};
+    return (struct path){&g->arena[slot].partial[i], &g->partial[i],
+                         &index_table[INDEX_PARTIAL + class_id], g->id, slot};
 }
 static inline struct path arena_path_retained(struct group *g, unsigned slot) {
-    return (struct path){&g->arena[slot].retained, &g->retained, &retained_index, g->id, slot};
+    return (struct path){&g->arena[slot].retained, &g->retained, &index_table[INDEX_RETAINED],
+                         g->id, slot};
 }
 
 /* A pool of the tier, whole and owned by the caller (state FREE, bit in neither word), or NULL when

@@ -23,7 +23,6 @@ void core_init(void) {
     if (atomic_compare_exchange_strong(&stage, &expected, AT_WORK)) {
         os_init();
         class_init();
-        arena_init();
         pagemap_init();
         atomic_store(&stage, DONE);
     }

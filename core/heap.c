@@ -24,13 +24,12 @@ enum { HOOK_INTERVAL = 16 };
     }
 struct heap heap_none = NO_MAGAZINES, heap_gone = NO_MAGAZINES;
 _Thread_local struct heap_thread heap_thread = {.current = &heap_none};
-_Atomic(struct heap *) heap_table[MAX_HEAPS];
+TABLE _Atomic(struct heap *) heap_table[MAX_HEAPS];
 _Atomic(uint32_t) heap_count;
 void (*heap_opened_hook)(void);
 void (*heap_slow_path_hook)(void);
 
-static word closed_far[INDEX_FAR];
-static struct index closed_index = {.far = closed_far}; /* heaps that wait for a thread */
+static struct index *const closed_index = &index_table[INDEX_CLOSED];
 
 /* ---- opening and closing ---- */
 
@@ -62,11 +61,11 @@ static struct heap *heap_create(void) {
 }
 
 static struct heap *take_closed(void) {
-    for (uint32_t id = index_next(&closed_index, 0); id != INDEX_NONE;
-         id = index_next(&closed_index, id + 1)) {
+    for (uint32_t id = index_next(closed_index, 0); id != INDEX_NONE;
+         id = index_next(closed_index, id + 1)) {
         struct heap *heap = atomic_load(&heap_table[id]);
         bool is_ours = atomic_exchange(&heap->closed, 0);
-        index_settle(&closed_index, id, &heap->closed);
+        index_settle(closed_index, id, &heap->closed);
         if (is_ours) return heap;
     }
     return NULL;
@@ -149,7 +148,7 @@ static void give_back(struct heap *heap) {
     relaxed_store(&heap->is_asleep, false); /* the thread may have been cancelled */
     pthread_mutex_unlock(&heap->life);
     atomic_store(&heap->closed, 1);
-    index_set(&closed_index, heap->id);
+    index_set(closed_index, heap->id);
 }
 
 void heap_close(void) {

@@ -13,19 +13,30 @@
 
 #define INDEX_NONE UINT32_MAX
 
-/* The first words of the bottom, which is all that most programs come to use, lie beside the rest,
- * so that the indices of many classes share pages. */
+/* All there are. The first words of the bottom, which is all that most programs come to use, lie
+ * beside the rest, so that the indices of many classes share pages. */
 enum { INDEX_NEAR = 4, INDEX_FAR = 1024 - INDEX_NEAR };
+enum index_name {
+    INDEX_PARTIAL = 0,                 /* groups with listed pools of each class; [0] is nobody's */
+    INDEX_RETAINED = CLASSES,          /* groups with retained pages */
+    INDEX_READY,                       /* of each tier: groups with free resident pools */
+    INDEX_FRESH = INDEX_READY + TIERS, /* ... with untouched ones */
+    INDEX_UNMAPPED = INDEX_FRESH + TIERS,  /* ... with slots for arenas */
+    INDEX_CLOSED = INDEX_UNMAPPED + TIERS, /* heaps that wait for a thread */
+    INDEX_LENT,                            /* heaps of sleeping threads with something in them */
+    INDICES,
+};
 
 struct index {
     word top; /* 16 bits: a word of middle each */
     word middle[16];
     word near[INDEX_NEAR];
-    word *far; /* INDEX_FAR more words */
 };
+extern HIDDEN struct index index_table[INDICES];
+extern HIDDEN word index_far[INDICES][INDEX_FAR];
 
-static inline word *index_bottom(const struct index *ix, uint32_t w) {
-    return w < INDEX_NEAR ? (word *)&ix->near[w] : &ix->far[w - INDEX_NEAR];
+static inline word *index_bottom(struct index *ix, uint32_t w) {
+    return w < INDEX_NEAR ? &ix->near[w] : &index_far[ix - index_table][w - INDEX_NEAR];
 }
 
 /* Sets `bit` of `upper` unless it is there already. Call after the lower level was set. */

@@ -6,8 +6,7 @@
 #include "gate.h"
 #include "index.h"
 
-static word lent_far[INDEX_FAR];
-static struct index lent_index = {.far = lent_far};
+static struct index *const lent_index = &index_table[INDEX_LENT];
 
 enum { OWNED, OFFERED, LENT, TENDED };
 
@@ -28,7 +27,7 @@ void heap_lend(void) {
     }
     if (atomic_load(&heap->has_news)) return;
     atomic_store(&heap->has_news, 1);
-    index_set(&lent_index, heap->id);
+    index_set(lent_index, heap->id);
 }
 
 /* Whoever tends a heap is in the middle of some thousand instructions, or was preempted there. */
@@ -53,12 +52,12 @@ void heap_take_back_slow(void) {
 }
 
 void heap_flush_lent(void) {
-    for (uint32_t id = index_next(&lent_index, 0); id != INDEX_NONE;
-         id = index_next(&lent_index, id + 1)) {
+    for (uint32_t id = index_next(lent_index, 0); id != INDEX_NONE;
+         id = index_next(lent_index, id + 1)) {
         struct heap *gate = gate_enter(), *heap = atomic_load(&heap_table[id]);
         uint32_t lent = LENT;
         atomic_store(&heap->has_news, 0);
-        index_settle(&lent_index, id, &heap->has_news);
+        index_settle(lent_index, id, &heap->has_news);
         if (atomic_compare_exchange_strong(&heap->lending, &lent, TENDED)) {
             heap_empty(heap);
             atomic_store(&heap->lending, LENT);

@@ -4,7 +4,7 @@
 
 #include "os.h"
 
-struct pagemap pagemap;
+TABLE struct pagemap pagemap;
 static _Atomic(int64_t) leaves;
 
 static uintptr_t leaf_bias(uintptr_t gib) { return gib << (LEAF_SHIFT - PAGE_SHIFT); }
@@ -13,9 +13,10 @@ void pagemap_init(void) {
     for (unsigned c = 1; c < CLASSES; c++) {
         const struct class_info *info = &class_table[c];
         uint64_t multiplier = ~0ull / info->block_bytes + 1;
-        pagemap.offset[c].mask = tier_pool_pages(info->tier) * (uint64_t)PAGE_BYTES - 1;
         pagemap.check[c] = (struct class_check){
-            multiplier, (info->blocks - 1u) * (multiplier * info->block_bytes) + 1};
+            .multiplier = multiplier,
+            .bound = (info->blocks - 1u) * (multiplier * info->block_bytes) + 1,
+            .offset_mask = tier_pool_pages(info->tier) * (uint64_t)PAGE_BYTES - 1};
     }
 }
 

@@ -33,14 +33,12 @@ struct pagemap_leaf {
  * offset * multiplier (mod 2^64) is below `bound` exactly for the starts of the pool's blocks:
  * multiplier = floor((2^64 - 1) / size) + 1, so a multiple k * size gives k * (size * multiplier -
  * 2^64), a small number that grows with k, and everything else something larger. All-zero (what is
- * no class, and every class before pagemap_init) holds for no address. In two arrays of 16-byte
- * steps, the step of a heap's magazines, so that one index serves all three. */
+ * no class, and every class before pagemap_init) holds for no address. Twice the step of a heap's
+ * magazines, so that one index, scaled, serves both. */
 struct class_check {
     uint64_t multiplier;
     uint64_t bound;
-};
-struct class_offset {
-    uint64_t mask; /* pool bytes - 1 */
+    uint64_t offset_mask; /* pool bytes - 1 */
     uint64_t unused;
 };
 
@@ -50,8 +48,7 @@ struct class_offset {
 struct pagemap {
     _Atomic(uintptr_t) root[ROOT_ENTRIES];
     struct class_check check[PAGE_VALUES];
-    struct class_offset offset[PAGE_VALUES];
-};
+} __attribute__((aligned(PAGE_BYTES)));
 extern HIDDEN struct pagemap pagemap;
 
 /* Fills the checks from the class table. */
@@ -74,23 +71,23 @@ static ALWAYS_INLINE unsigned pagemap_class(uintptr_t address) {
 /* True when a block of the class, which is that of the address's page, begins at the address. */
 static ALWAYS_INLINE bool pagemap_is_block_start(uintptr_t address, unsigned class_id) {
     const struct class_check *check = &pagemap.check[class_id];
-    return (address & pagemap.offset[class_id].mask) * check->multiplier < check->bound;
+    return (address & check->offset_mask) * check->multiplier < check->bound;
 }
 
 /* The same for free(): goes to `label` when no block begins there. `step` is the class times 16.
  * The compiler spends two instructions more on the plain form. */
 #ifdef __x86_64__
-#define CHECK_BLOCK_START(map, step, address, label)                                         \
-    __asm__ goto(                                                                            \
-        "mov %c[mask](%[m],%[s]), %%rcx\n\tand %[a], %%rcx\n\t"                              \
-        "imul %c[multiplier](%[m],%[s]), %%rcx\n\tcmp %c[bound](%[m],%[s]), %%rcx\n\tjae "   \
-        "%l[" #label "]"                                                                     \
-        :                                                                                    \
-        : [m] "r"(map), [s] "r"(step), [a] "r"(address),                                     \
-          [mask] "i"(offsetof(struct pagemap, offset)),                                      \
-          [multiplier] "i"(offsetof(struct pagemap, check)),                                 \
-          [bound] "i"(offsetof(struct pagemap, check) + offsetof(struct class_check, bound)) \
-        : "rcx", "cc", "memory"                                                              \
+#define CHECK_BLOCK_START(map, step, address, label)                                               \
+    __asm__ goto(                                                                                  \
+        "mov %c[mask](%[m],%[s],2), %%rcx\n\tand %[a], %%rcx\n\t"                                  \
+        "imul %c[multiplier](%[m],%[s],2), %%rcx\n\tcmp %c[bound](%[m],%[s],2), %%rcx\n\t"         \
+        "jae %l[" #label "]"                                                                       \
+        :                                                                                          \
+        : [m] "r"(map), [s] "r"(step), [a] "r"(address),                                           \
+          [mask] "i"(offsetof(struct pagemap, check) + offsetof(struct class_check, offset_mask)), \
+          [multiplier] "i"(offsetof(struct pagemap, check)),                                       \
+          [bound] "i"(offsetof(struct pagemap, check) + offsetof(struct class_check, bound))       \
+        : "rcx", "cc", "memory"                                                                    \
         : label)
 #else
 #define CHECK_BLOCK_START(map, step, address, label) \

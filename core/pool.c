@@ -67,7 +67,7 @@ bool pool_block_is_free(unsigned class_id, const void *block) {
     const struct class_info *info = &class_table[class_id];
     uintptr_t address = (uintptr_t)block;
     struct pool *pool = pool_of_address(address, info->tier);
-    uint64_t offset = address & pagemap.offset[class_id].mask;
+    uint64_t offset = address & pagemap.check[class_id].offset_mask;
     unsigned i = (unsigned)(offset * info->reciprocal >> 32);
     return atomic_load(&pool->free[i / 64]) >> i % 64 & 1;
 }
@@ -238,7 +238,7 @@ static unsigned take_from(struct pool *pool, unsigned class_id, unsigned want, v
 }
 
 static unsigned take_partial(unsigned class_id, unsigned want, void **out, bool *zero) {
-    struct index *index = &partial_index[class_id];
+    struct index *index = &index_table[INDEX_PARTIAL + class_id];
     unsigned got = 0, visits = POOLS_VISITED;
     for (uint32_t id = index_next(index, 0); id != INDEX_NONE; id = index_next(index, id + 1)) {
         struct group *g = atomic_load(&group_table[id]);
@@ -378,7 +378,7 @@ struct place {
 static unsigned find_places(unsigned class_id, void *const *blocks, unsigned n,
                             struct place *places) {
     const struct class_info *info = &class_table[class_id];
-    const uint64_t offset_mask = pagemap.offset[class_id].mask;
+    const uint64_t offset_mask = pagemap.check[class_id].offset_mask;
     struct place *last = places;
     uintptr_t base = 0; /* of the last place's pool */
     bool is_inherited = false;

@@ -50,6 +50,9 @@
 #define HIDDEN        __attribute__((visibility("hidden")))
 #define NOINLINE      __attribute__((noinline))
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+/* For large static data of which little gets touched: apart, so that all small data shares a few
+ * pages. The linker sorts sections by name. */
+#define TABLE __attribute__((section(".bss.table")))
 
 /* ---- geometry ---- */
 enum {

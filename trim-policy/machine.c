@@ -1,7 +1,9 @@
 /* For what: machine.h. */
 #include "machine.h"
 
+#include "../core/budget.h"
 #include "../core/line.h"
+#include "file.h"
 
 static struct minimum_settings settings;
 static const char *fake_root = "";
@@ -70,6 +72,16 @@ static void say_unknown(const struct sample *sample) {
 
 /* ---- looking ---- */
 
+/* A quarter of the mappings that a process may have: more than core's default where the machine
+ * allows more. None stays none. */
+static void read_most_mappings(void) {
+    char text[32];
+    struct text rest = file_read(fake_root, "/proc/sys/vm/max_map_count", text, sizeof text);
+    int64_t most;
+    if (relaxed_load(&limits.max_holes) && text_take_number(&rest, &most) && most > 0)
+        relaxed_store(&limits.max_holes, (uint32_t)(most < INT32_MAX ? most / 4 : INT32_MAX / 4));
+}
+
 static bool is_too_soon(const struct machine *machine, int64_t now_ms) {
     int64_t passed = now_ms - machine->looked_ms;
     return machine->has_looked && passed >= 0 && passed < MACHINE_LOOK_MS;
@@ -82,7 +94,10 @@ int machine_look(struct machine *machine, int64_t now_ms) {
     if (is_too_soon(machine, now_ms)) return before;
     machine->looked_ms = now_ms;
     sample_read(fake_root, sample);
-    if (!machine->has_looked) machine->start_bytes = sample->available_bytes;
+    if (!machine->has_looked) {
+        machine->start_bytes = sample->available_bytes;
+        read_most_mappings();
+    }
     /* A limit may be changed while the process runs. */
     machine->marks = watermark_compute(&settings, sample->limit_bytes, machine->start_bytes);
     int level = watermark_level(sample, &machine->marks, &machine->state, now_ms);

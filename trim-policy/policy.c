@@ -6,10 +6,7 @@
 #include "profile.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 struct policy_state policy_state;
 
@@ -61,25 +58,12 @@ void policy_look(int64_t now_ms) {
 
 /* ---- options ---- */
 
-static void read_number_file(const char *path, _Atomic(uint32_t) *value, uint32_t divisor) {
-    char text[32] = "";
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    long number = n > 0 ? strtol(text, NULL, 10) : 0;
-    if (number > 0) relaxed_store(value, (uint32_t)(number / divisor));
-}
-
 void policy_init(void) {
     int saved = errno;
     core_check_level = options.check;
     os_keep_huge_pages = options.thp;
     os_return_lazily = options.return_how == RETURN_FREE;
-    if (options.return_how != RETURN_UNMAP)
-        relaxed_store(&limits.max_holes, 0);
-    else
-        read_number_file("/proc/sys/vm/max_map_count", &limits.max_holes, 4);
+    if (options.return_how != RETURN_UNMAP) relaxed_store(&limits.max_holes, 0);
     machine_init(&policy_state.machine, options.root ? options.root : "",
                  (struct minimum_settings){options.minmem_free.number, options.minmem_pct_total,
                                            options.minmem_pct_free},

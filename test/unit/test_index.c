@@ -2,8 +2,7 @@
 #include "unit.h"
 
 enum { IDS = 65536 };
-static word far[INDEX_FAR];
-static struct index ix = {.far = far};
+#define ix index_table[INDEX_PARTIAL + 7]
 static word thing[IDS]; /* what the ids stand for */
 
 ParameterizedTestParameters(index, one_id_is_found_from_everywhere) {

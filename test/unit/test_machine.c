@@ -28,6 +28,39 @@ static int look_with(int64_t after_ms, int64_t available_mib) {
     return look_after(after_ms);
 }
 
+/* ---- how many mappings ---- */
+
+Test(machine, a_quarter_of_the_mappings_may_be_ours) {
+    begin_quietly();
+    machine_write("/proc/sys/vm/max_map_count", "1048576\n");
+    cr_assert_eq(limits.max_holes, 65530 / 4);
+    look_after(0);
+    cr_assert_eq(limits.max_holes, 262144);
+}
+Test(machine, an_unreadable_number_of_mappings_changes_nothing) {
+    static const char *const texts[] = {"", "-1\n", "none\n", "0\n"};
+    for (unsigned i = 0; i < COUNT(texts); i++) {
+        begin_quietly();
+        machine_write("/proc/sys/vm/max_map_count", texts[i]);
+        look_after(1000);
+        cr_assert_eq(limits.max_holes, 65530 / 4, "%s", texts[i]);
+        machine_remove();
+    }
+}
+Test(machine, mappings_without_number) {
+    begin_quietly();
+    machine_write("/proc/sys/vm/max_map_count", "99999999999999999999\n");
+    look_after(0);
+    cr_assert_eq(limits.max_holes, INT32_MAX / 4);
+}
+Test(machine, where_nothing_is_unmapped_it_stays_so) {
+    begin_quietly();
+    relaxed_store(&limits.max_holes, 0);
+    machine_write("/proc/sys/vm/max_map_count", "1048576\n");
+    look_after(0);
+    cr_assert_eq(limits.max_holes, 0);
+}
+
 /* ---- how often ---- */
 
 Test(machine, it_looks_not_more_often_than_every_100_ms) {

@@ -36,7 +36,7 @@ static void free_inside_large(void *p) { core_free((char *)p + OWNER_BYTES); }
 static void free_unaligned(void *p) { core_free((char *)p + 1); }
 static void free_behind_the_last_block(void *p) {
     const struct class_info *info = &class_table[pagemap_class((uintptr_t)p)];
-    core_free((void *)(((uintptr_t)p & ~pagemap.offset[pagemap_class((uintptr_t)p)].mask) + info->blocks * info->block_bytes));
+    core_free((void *)(((uintptr_t)p & ~pagemap.check[pagemap_class((uintptr_t)p)].offset_mask) + info->blocks * info->block_bytes));
 }
 static void write_after_free(void *p) {
     core_free(p);
