@@ -30,10 +30,13 @@ static char *scan_environment(const char *name) {
     return NULL;
 }
 
+/* The interpreter takes an empty value for none. */
+static bool is_unset(const char *value) { return !value || !*value; }
+
 /* libc declares the argument nonnull, so NULL need not be looked for. */
 EXPORT char *getenv(const char *name) {
     char *value = next_getenv ? next_getenv(name) : scan_environment(name);
-    if (answers && !value && !strcmp(name, "PYTHONMALLOC")) return (char *)"malloc";
+    if (answers && is_unset(value) && !strcmp(name, "PYTHONMALLOC")) return (char *)"malloc";
     return value;
 }
 
@@ -70,7 +73,7 @@ void python_init(int argc, char **argv) {
     if (!is_interpreter_name(path) || !dlsym(RTLD_DEFAULT, "Py_Main")) return;
     if (!options.python)
         python_state = "pymalloc: LOWTIDE_PYTHON=off";
-    else if (scan_environment("PYTHONMALLOC"))
+    else if (!is_unset(scan_environment("PYTHONMALLOC")))
         python_state = "PYTHONMALLOC was set already";
     else if (dlsym(RTLD_DEFAULT, "_Py_MergeZeroLocalRefcount"))
         python_state = "mimalloc: free-threaded build";

@@ -27,10 +27,10 @@ def work():
     return hashlib.md5(repr(kept).encode()).hexdigest(), hashlib.md5(zlib.decompress(packed)).hexdigest()
 
 
-def serves_objects_itself():
+def serves_objects_itself(**environment):
     """Whether pymalloc is in use: its statistics, which go to stderr, are empty when it is not."""
     ours = "import sys; sys._debugmallocstats()"
-    child = subprocess.Popen([sys.executable, "-c", ours], stderr=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", ours], stderr=subprocess.PIPE, env=dict(os.environ, **environment))
     return b"arenas allocated total" in child.communicate()[1]
 
 
@@ -39,6 +39,8 @@ def check_preload(library):
         assert library in maps.read(), "the preload is not mapped"
     free_threaded = "t" in sys.abiflags     # such a build refuses any other allocator
     assert free_threaded or not serves_objects_itself(), "objects live in pymalloc, not in malloc"
+    assert free_threaded or not serves_objects_itself(PYTHONMALLOC=""), "an empty PYTHONMALLOC is taken for a choice"
+    assert free_threaded or serves_objects_itself(PYTHONMALLOC="pymalloc"), "the user's choice is not kept"
 
 
 def check_no_trace():
