@@ -12,8 +12,7 @@ static unsigned class_tier(uint32_t bytes) {
     return bytes <= 512 ? 0 : bytes <= 2048 ? 1 : bytes <= 8192 ? 2 : 3;
 }
 
-/* A magazine may pin a page a block, so the larger the block the fewer; from 32 KiB on a block is
- * dearer to touch than to fetch from its pool. */
+/* A magazine may pin a page a block, so the larger the block the fewer. */
 static uint8_t class_magazine_blocks(uint32_t bytes) {
     if (bytes <= 512) return MAGAZINE_BLOCKS;
     return bytes <= 1024    ? 63
@@ -21,7 +20,7 @@ static uint8_t class_magazine_blocks(uint32_t bytes) {
            : bytes <= 4096  ? 15
            : bytes <= 8192  ? 7
            : bytes <= 32768 ? 3
-                            : 0;
+                            : 1;
 }
 
 void class_init(void) {

@@ -47,12 +47,12 @@ static bool is_really_free(unsigned class_id, void **block, const struct magazin
                   block);
 }
 
-/* In a slab, the page with a free block's marks may have been released, so the bitmap is asked
- * itself. */
-static bool is_takable(unsigned class_id, void **block, const struct magazine *m) {
-    bool is_sure = block_is_sound(block, m) &&
-                   (class_id <= SMALL_CLASSES || !pool_block_is_free(class_id, block));
-    return is_sure || is_really_free(class_id, block, m);
+/* In a slab, the page with a free block's marks may have been released; freed once more, it looks
+ * as if it were in the magazine alone, but its second word is zero. */
+static ALWAYS_INLINE bool is_surely_sound(unsigned class_id, void **block,
+                                          const struct magazine *m) {
+    return block_is_sound(block, m) && (class_id <= SMALL_CLASSES || LIKELY(block[1] != NULL) ||
+                                        !pool_block_is_free(class_id, block));
 }
 
 /* A block of the class from magazine or pools; once more after giving back everything retained,
@@ -63,7 +63,7 @@ static void *take_block(unsigned class_id, bool *zero) {
     struct magazine *m = &heap_current->magazine[class_id];
     for (void **block; (block = m->top[-1]) != magazine_floor;) {
         m->top--;
-        if (!is_takable(class_id, block, m)) continue;
+        if (!is_surely_sound(class_id, block, m) && !is_really_free(class_id, block, m)) continue;
         heap_busy(false);
         if (zero) *zero = false;
         block[0] = block[1] = NULL;
@@ -89,29 +89,53 @@ static NOINLINE void *malloc_large(size_t bytes) {
     return take_large(bytes, 1, &dirty);
 }
 
+/* The fast path of slabs; NULL where it ends. */
+static ALWAYS_INLINE void *pop_slab_block(size_t bytes) {
+    unsigned class_id = class_of_request(bytes);
+    heap_busy(true);
+    struct magazine *m = &heap_current->magazine[class_id];
+    void **block = m->top[-1];
+    bool is_sound = is_surely_sound(class_id, block, m);
+    if (LIKELY(is_sound)) {
+        m->top--;
+        block[0] = NULL;
+    }
+    heap_busy(false);
+    return is_sound ? block : NULL;
+}
+
 void *core_malloc_slow(size_t bytes) {
+    if (bytes - SMALL_MAX - 1 < SLAB_MAX - SMALL_MAX) {
+        void *block = pop_slab_block(bytes);
+        if (LIKELY(block != NULL)) return block;
+    }
     core_init();
     if (bytes > SLAB_MAX) return malloc_large(bytes);
     void *block = take_block(class_of_request(bytes), NULL);
     return block ? block : out_of_memory();
 }
 
+static NOINLINE void *calloc_slow(size_t bytes) {
+    size_t dirty = bytes;
+    bool zero = false;
+    void *block = bytes > SLAB_MAX ? NULL : pop_slab_block(bytes);
+    if (!block) {
+        core_init();
+        block = bytes > SLAB_MAX
+                    ? take_large(bytes, 1, &dirty)
+                    : take_block(class_of_request(bytes), bytes > PAGE_BYTES ? &zero : NULL);
+    }
+    if (!block) return out_of_memory();
+    if (!zero) memset(block, 0, dirty < bytes ? dirty : bytes);
+    return block;
+}
+
 void *core_calloc(size_t count, size_t bytes) {
     size_t total;
     if (__builtin_mul_overflow(count, bytes, &total)) return out_of_memory();
-    if (total <= SMALL_MAX) {
-        void *block = core_malloc(total);
-        return block ? memset(block, 0, total) : NULL;
-    }
-    core_init();
-    size_t dirty = total;
-    bool zero = false;
-    void *block = total > SLAB_MAX
-                      ? take_large(total, 1, &dirty)
-                      : take_block(class_of_request(total), total > PAGE_BYTES ? &zero : NULL);
-    if (!block) return out_of_memory();
-    if (!zero) memset(block, 0, dirty < total ? dirty : total);
-    return block;
+    if (total > SMALL_MAX) return calloc_slow(total);
+    void *block = core_malloc(total);
+    return block ? memset(block, 0, total) : NULL;
 }
 
 void *core_memalign(size_t alignment, size_t bytes) {

@@ -180,10 +180,11 @@ static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
     if (heap_slow_path_hook) heap_slow_path_hook();
 }
 
-/* As freed into the magazine, and no longer as returned to its pool (pool.c writes that). */
+/* As freed into the magazine, and no longer as returned to its pool (pool.c writes that). The
+ * second word is not zero, which saves malloc a question where it is a slab's block. */
 static void block_mark(void *block, struct magazine *m) {
     ((void **)block)[0] = m;
-    ((void **)block)[1] = NULL;
+    ((void **)block)[1] = m;
 }
 
 static void *take_one(unsigned class_id, bool *zero) {
@@ -196,11 +197,12 @@ static void *take_one(unsigned class_id, bool *zero) {
 static void *refill(unsigned class_id, bool *zero) {
     struct heap *heap = heap_of_thread();
     if (heap) count_slow_path(heap, &heap->refills);
-    if (!heap || zero || !class_table[class_id].magazine_blocks) return take_one(class_id, zero);
+    if (!heap || zero) return take_one(class_id, zero);
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
     if (m->top > d->base) return *--m->top; /* the hook freed */
     magazine_grow(heap, class_id);
+    if (!d->capacity) return take_one(class_id, zero);
     void *ascending[MAGAZINE_BLOCKS];
     unsigned want = (d->capacity + 1u) / 2;
     if (want > MAGAZINE_BLOCKS) want = MAGAZINE_BLOCKS;
@@ -224,20 +226,19 @@ void *heap_refill(unsigned class_id, bool *zero) {
 }
 
 static void spill(void *block, unsigned class_id) {
-    struct magazine *m;
     struct heap *heap = heap_of_thread();
     if (heap) count_slow_path(heap, &heap->spills);
-    if (!heap || !class_table[class_id].magazine_blocks) {
+    if (heap && UNLIKELY(magazines_are_too_large(heap))) magazines_shrink(heap);
+    struct magazine *m = &heap_current->magazine[class_id];
+    if (m->top == m->limit && heap && !magazine_grow(heap, class_id))
+        magazine_spill(heap, class_id);
+    if (m->top == m->limit) { /* no heap, or no capacity */
         pool_return(class_id, &block, 1);
-        budget_enforce(RELEASE_LARGE_FIRST);
-        return;
+    } else {
+        *(struct magazine **)block = m;
+        *m->top = block;
+        set_top(m, m->top + 1);
     }
-    m = &heap->magazine[class_id];
-    if (UNLIKELY(magazines_are_too_large(heap))) magazines_shrink(heap);
-    if (m->top == m->limit && !magazine_grow(heap, class_id)) magazine_spill(heap, class_id);
-    *(struct magazine **)block = m;
-    *m->top = block;
-    set_top(m, m->top + 1);
     budget_enforce(RELEASE_LARGE_FIRST);
 }
 

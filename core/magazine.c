@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { FIRST_CAPACITY = 7, RESTS = 50 /* ticks of 100 ms */ };
+enum { FIRST_CAPACITY = 7, RESTS = 50 /* ticks of 100 ms */, MOST_PAGES_ALWAYS = 10 };
 
 void *magazine_floor[2], *magazine_nothing[2] = {magazine_floor, NULL};
 
@@ -109,13 +109,14 @@ static bool change_capacity(struct heap *heap, unsigned class_id, unsigned capac
 }
 
 /* The largest normal capacity a class may grow to now: what the thread's share allows if its
- * classes share alike. */
+ * classes share alike, but one block in any case, unless it is very large. */
 static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
     const struct class_info *info = &class_table[class_id];
     int64_t share = budget_magazine_share();
     if (share == INT64_MAX) return info->magazine_blocks;
     int64_t fair = share / ((heap->classes_in_use + 1) * info->page_weight);
-    return fair < 1 ? 1 : fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
+    if (fair < 1) return info->page_weight <= MOST_PAGES_ALWAYS;
+    return fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
 }
 
 /* Whether most of its blocks lie beside the one before. A large stack whose blocks are in no order

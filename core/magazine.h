@@ -1,11 +1,11 @@
 /* How large magazines are, and how they are emptied.
  *
  * Capacities begin with 7 and double at each refill or spill, up to what the class has normally
- * (class_table) and the thread's share of the budget, but one block is always allowed, so that the
- * common malloc/free pair stays out of the pools. Where blocks that were spilled come right back, a
- * magazine is enlarged beyond that, as long as all together have room for no more than the base of
- * the budget's allowance, or what is earned (budget_earned_room_bytes), and falls back when nothing
- * moves in it or the budget shrinks.
+ * (class_table) and the thread's share of the budget, but one block up to 32 KiB is always allowed,
+ * so that the common malloc/free pair stays out of the pools. Where blocks that were spilled come
+ * right back, a magazine is enlarged beyond that, as long as all together have room for no more
+ * than the base of the budget's allowance, or what is earned (budget_earned_room_bytes), and falls
+ * back when nothing moves in it or the budget shrinks.
  *
  * A heap's slots: a first part of 7 and fewer slots a class, together a page; a second with the
  * normal capacities, of which only what is used gets touched; enlarged magazines have mappings of

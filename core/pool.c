@@ -66,6 +66,7 @@ uint64_t pool_pages_in_use(const struct pool *pool, unsigned class_id) {
 bool pool_block_is_free(unsigned class_id, const void *block) {
     const struct class_info *info = &class_table[class_id];
     uintptr_t address = (uintptr_t)block;
+    if (UNLIKELY(pagemap_class(address) != class_id)) return true;
     struct pool *pool = pool_of_address(address, info->tier);
     uint64_t offset = address & pagemap.check[class_id].offset_mask;
     unsigned i = (unsigned)(offset * info->reciprocal >> 32);

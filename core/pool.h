@@ -21,7 +21,7 @@ struct release;
 HIDDEN void pool_release_pages(struct release *r, struct pool *pool);
 HIDDEN void pool_unlease(struct pool *pool);
 
-/* True when the block, in a page of that class, is marked free in its pool. */
+/* True when the block of that class is marked free in its pool, or the pool is gone. */
 HIDDEN bool pool_block_is_free(unsigned class_id, const void *block);
 
 /* Ends the lease of a thread that no longer exists. For a forked child only. */

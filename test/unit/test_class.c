@@ -96,7 +96,7 @@ Test(class, magazines_get_smaller_with_the_block) {
     cr_assert_eq(class_table[1].magazine_blocks, MAGAZINE_BLOCKS);
     for (unsigned c = 2; c < CLASSES; c++) {
         cr_assert_leq(class_table[c].magazine_blocks, class_table[c - 1].magazine_blocks);
-        cr_assert_eq(class_table[c].magazine_blocks == 0, class_table[c].block_bytes > 32768);
+        cr_assert_eq(class_table[c].magazine_blocks == 1, class_table[c].block_bytes > 32768);
     }
 }
 

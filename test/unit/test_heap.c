@@ -74,14 +74,31 @@ Test(heap, refilled_blocks_come_lowest_first) {
         if (i != 64 && i != 128) cr_assert_lt(blocks[i - 1], blocks[i]);
 }
 
-Test(heap, large_blocks_have_no_magazine) {
-    allocate(1, 40000);
+Test(heap, one_large_block_waits) {
+    allocate(2, 40000);
     unsigned c = class_of_request(40000);
-    cr_assert_eq(capacity(c), 0);
-    struct pool *pool = pool_of_address((uintptr_t)blocks[0], class_table[c].tier);
-    release(1);
-    cr_assert_eq(pool->state, POOL_FREE);
-    cr_assert_eq(heap_waiting_blocks(c), 0);
+    cr_assert_eq(capacity(c), 1);
+    release(2);
+    cr_assert_eq(heap_waiting_blocks(c), 1);
+    assert_sound();
+}
+
+/* One small block is always allowed; forty pages are not where the share is less. */
+Test(heap, no_large_block_waits_beyond_the_share) {
+    unsigned large = class_of_request(128 << 10), small = class_of_request(64);
+    relaxed_store(&limits.magazine.base_pages, 8);
+    relaxed_store(&limits.magazine.share256, 0);
+    relaxed_store(&limits.guarantee.base_pages, 0);
+    allocate(2000, 64);
+    for (unsigned i = 0; i < 2000; i++)
+        if (i % 16) core_free(blocks[i]); /* sparse */
+    cr_assert_lt(budget_magazine_share(), INT64_MAX);
+    void *p[3];
+    for (unsigned i = 0; i < COUNT(p); i++) cr_assert_not_null(p[i] = core_malloc(128 << 10));
+    for (unsigned i = 0; i < COUNT(p); i++) core_free(p[i]);
+    cr_assert(capacity(large) == 0 && heap_waiting_blocks(large) == 0);
+    cr_assert_geq(capacity(small), 1);
+    assert_sound();
 }
 
 Test(heap, flush_returns_all_blocks) {
