@@ -20,7 +20,7 @@ struct limits {
     struct allowance retained;               /* free pages in arenas, and cached large buffers */
     struct allowance magazine;               /* what all magazines together may pin */
     struct allowance soft;                   /* what housekeeping leaves of `retained` */
-    struct allowance guarantee;              /* what budget_holds_for_any_magazines aims at */
+    struct allowance guarantee;              /* what budget_magazine_room_bytes aims at */
     _Atomic(int64_t) earned_pages[RINGS];    /* more that may be retained, as far as live + retained
                                                 stays below the high water of live: */
     _Atomic(int64_t) high_before[RINGS + 1]; /* counters.live_high of the time before it was last
@@ -134,31 +134,30 @@ static inline int64_t budget_earned_room_bytes(void) {
     return (room < high ? room : high) * PAGE_BYTES;
 }
 
-/* The guarantee holds whatever magazines pin if it holds with the live pages underestimated as the
- * bytes that the program must hold at least: those taken from pools less those that all magazines
- * have room for. */
-static inline bool budget_holds_for_any_magazines(void) {
-    int64_t large = relaxed_load(&counters.large_pages), live = relaxed_load(&counters.live_pages);
-    int64_t held =
-        large + ((relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes)) >>
-                 PAGE_SHIFT);
-    return live + allowance_pages(&limits.retained) <=
-           held + (held >> 8) * relaxed_load(&limits.guarantee.share256) +
-               relaxed_load(&limits.guarantee.base_pages);
+/* Bytes that all magazines may have room for: the guarantee holds whatever they pin if it holds
+ * with the live pages underestimated as the bytes that the program must hold at least, which are
+ * those taken from pools less that room; and they pin no more pages than there are. INT64_MAX: any
+ * number; may be negative. */
+static inline int64_t budget_magazine_room_bytes(void) {
+    int64_t live = relaxed_load(&counters.live_pages), large = relaxed_load(&counters.large_pages);
+    int64_t beyond =
+        live + allowance_pages(&limits.retained) - relaxed_load(&limits.guarantee.base_pages);
+    int64_t least = beyond * 256 / (256 + relaxed_load(&limits.guarantee.share256)) - large;
+    if (least <= 0 || live - large <= relaxed_load(&limits.magazine.base_pages)) return INT64_MAX;
+    int64_t room = relaxed_load(&counters.taken_bytes) - least * PAGE_BYTES;
+    int64_t earned = rings_sum(limits.earned_pages) ? budget_earned_room_bytes() : room;
+    return room > earned ? room : earned;
 }
 
-/* The pages that the magazines of one heap may be able to pin, each block taken for the pages it
- * can hold alone. They pin no more pages than there are; INT64_MAX where that, the density of the
- * pages or what is earned bounds them already, else the open heaps share the allowance. */
-static inline int64_t budget_magazine_share(void) {
-    int64_t pages = relaxed_load(&counters.live_pages) - relaxed_load(&counters.large_pages);
-    if (rings_sum(limits.earned_pages) &&
-        relaxed_load(&counters.capacity_bytes) <= budget_earned_room_bytes())
-        return INT64_MAX;
-    if (pages <= relaxed_load(&limits.magazine.base_pages) || budget_holds_for_any_magazines())
-        return INT64_MAX;
+/* Whether that is enough for what they have now and `more_bytes`. */
+static inline bool budget_has_magazine_room(int64_t more_bytes) {
+    return relaxed_load(&counters.capacity_bytes) <= budget_magazine_room_bytes() - more_bytes;
+}
+
+/* A heap's part of what all have, of which there is enough where `whole` is INT64_MAX. */
+static inline int64_t budget_heap_part(int64_t whole) {
     int64_t open = relaxed_load(&counters.heaps_open);
-    return allowance_pages(&limits.magazine) / (open > 1 ? open : 1);
+    return whole == INT64_MAX ? whole : whole / (open > 1 ? open : 1);
 }
 
 /* Releases what is retained above `pages`; returns the pages released. What no ring has earned goes

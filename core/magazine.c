@@ -7,7 +7,12 @@
 
 #include <string.h>
 
-enum { FIRST_CAPACITY = 7, RESTS = 50 /* ticks of 100 ms */, MOST_PAGES_ALWAYS = 10 };
+enum {
+    FIRST_CAPACITY = 7,
+    MODEST_CAPACITY = 15,
+    MOST_PAGES_ALWAYS = 10,
+    RESTS = 50 /* ticks of 100 ms */
+};
 
 void *magazine_floor[2], *magazine_nothing[2] = {magazine_floor, NULL};
 
@@ -78,6 +83,7 @@ static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity
     const struct class_info *info = &class_table[class_id];
     int64_t more = (int64_t)capacity - d->capacity;
     heap->capacity_pages += more * info->page_weight;
+    heap->capacity_bytes += more * info->block_bytes;
     count_add(&counters.capacity_bytes, more * info->block_bytes);
     heap->classes_in_use += (uint32_t)(capacity > 0) - (uint32_t)(d->capacity > 0);
     unsigned normal = normal_capacity(class_id);
@@ -108,13 +114,19 @@ static bool change_capacity(struct heap *heap, unsigned class_id, unsigned capac
     return true;
 }
 
-/* The largest normal capacity a class may grow to now: what the thread's share allows if its
- * classes share alike, but one block in any case, unless it is very large. */
-static unsigned fair_capacity(const struct heap *heap, unsigned class_id) {
+/* The largest normal capacity a class may have with room for `more_bytes`. Where there is none, the
+ * open heaps share what there is, by bytes or, each block taken for the pages it can hold alone, by
+ * pages, and a heap's classes share alike; but one block is allowed in any case, unless it is very
+ * large. */
+static unsigned fair_capacity(const struct heap *heap, unsigned class_id, int64_t more_bytes) {
     const struct class_info *info = &class_table[class_id];
-    int64_t share = budget_magazine_share();
-    if (share == INT64_MAX) return info->magazine_blocks;
-    int64_t fair = share / ((heap->classes_in_use + 1) * info->page_weight);
+    if (budget_has_magazine_room(more_bytes)) return info->magazine_blocks;
+    int64_t classes = heap->classes_in_use + 1;
+    int64_t by_bytes =
+        budget_heap_part(budget_magazine_room_bytes()) / (classes * info->block_bytes);
+    int64_t by_pages =
+        budget_heap_part(allowance_pages(&limits.magazine)) / (classes * info->page_weight);
+    int64_t fair = by_bytes > by_pages ? by_bytes : by_pages;
     if (fair < 1) return info->page_weight <= MOST_PAGES_ALWAYS;
     return fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
 }
@@ -147,10 +159,18 @@ static unsigned enlarged_capacity(struct heap *heap, unsigned class_id) {
     return next;
 }
 
+/* What growing to `next` blocks is taken for: the blocks, and for the larger magazines, which are
+ * worth less, as much as all have room for, so that those of other threads find room to grow. */
+static int64_t growth_bytes(const struct desk *d, unsigned class_id, unsigned next) {
+    int64_t bytes = (next - d->capacity) * (int64_t)class_table[class_id].block_bytes;
+    return next > MODEST_CAPACITY ? bytes + relaxed_load(&counters.capacity_bytes) : bytes;
+}
+
 bool magazine_grow(struct heap *heap, unsigned class_id) {
     struct desk *d = &heap->desk[class_id];
-    unsigned first = first_capacity(class_id), fair = fair_capacity(heap, class_id);
-    unsigned next = d->capacity < first ? first : 2u * d->capacity + 1;
+    unsigned first = first_capacity(class_id),
+             next = d->capacity < first ? first : 2u * d->capacity + 1;
+    unsigned fair = fair_capacity(heap, class_id, growth_bytes(d, class_id, next));
     if (next > fair) next = fair;
     if (d->capacity >= normal_capacity(class_id) && fair == normal_capacity(class_id))
         next = enlarged_capacity(heap, class_id);
@@ -229,7 +249,7 @@ void magazines_shrink(struct heap *heap) {
     for (unsigned c = 1; c < CLASSES; c++) {
         struct desk *d = &heap->desk[c];
         if (!d->capacity) continue;
-        unsigned fair = fair_capacity(heap, c) * 3 / 4, half = d->capacity / 2u,
+        unsigned fair = fair_capacity(heap, c, 0) * 3 / 4, half = d->capacity / 2u,
                  keep = half > fair ? half : fair;
         if (keep > normal_capacity(c)) keep = normal_capacity(c);
         if (is_idle(heap, c) || !keep)
@@ -269,5 +289,6 @@ void magazines_flush_idle(struct heap *heap) {
         d->seen = (uint16_t)(heap->magazine[c].top - d->base);
         d->spilled = d->came_back = 0;
     }
-    if (heap->capacity_pages > budget_magazine_share()) magazines_shrink(heap);
+    heap->tolerated_pages = 0;
+    if (magazines_are_too_large(heap)) magazines_shrink(heap);
 }

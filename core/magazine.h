@@ -44,11 +44,12 @@ HIDDEN bool magazine_grow(struct heap *heap, unsigned class_id);
 /* Returns the older half to the pools. */
 HIDDEN void magazine_spill(struct heap *heap, unsigned class_id);
 
-/* More than the share of the budget, and more than is left where each class in use has one block.
- */
+/* All magazines have room for more than they may; this heap's for more than its part, and for more
+ * than is left where each class in use has one block. */
 static inline bool magazines_are_too_large(const struct heap *heap) {
-    return heap->capacity_pages > heap->tolerated_pages &&
-           heap->capacity_pages > budget_magazine_share();
+    return heap->capacity_pages > heap->tolerated_pages && !budget_has_magazine_room(0) &&
+           heap->capacity_pages > budget_heap_part(allowance_pages(&limits.magazine)) &&
+           heap->capacity_bytes > budget_heap_part(budget_magazine_room_bytes());
 }
 
 /* The heap could pin more than its share: idle magazines go, the others shrink by half, to no less

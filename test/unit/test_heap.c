@@ -92,7 +92,7 @@ Test(heap, no_large_block_waits_beyond_the_share) {
     allocate(2000, 64);
     for (unsigned i = 0; i < 2000; i++)
         if (i % 16) core_free(blocks[i]); /* sparse */
-    cr_assert_lt(budget_magazine_share(), INT64_MAX);
+    cr_assert_not(budget_has_magazine_room(0));
     void *p[3];
     for (unsigned i = 0; i < COUNT(p); i++) cr_assert_not_null(p[i] = core_malloc(128 << 10));
     for (unsigned i = 0; i < COUNT(p); i++) core_free(p[i]);
@@ -203,23 +203,33 @@ Test(heap, magazines_stay_within_a_small_allowance) {
             for (unsigned i = 0; i < 2000; i++)
                 if (i % 16) core_free(blocks[i]);
         }
-    cr_assert_lt(budget_magazine_share(), INT64_MAX);
+    cr_assert_not(budget_has_magazine_room(0));
     cr_assert_leq(heap_current->capacity_pages, 40 + 20, "%ld pages", (long)heap_current->capacity_pages);
     assert_sound();
 }
 
-Test(heap, open_heaps_share_the_allowance) {
+Test(heap, there_is_room_for_magazines_while_pages_are_few_or_dense) {
     relaxed_store(&limits.magazine.base_pages, 40);
     relaxed_store(&limits.magazine.share256, 0);
+    relaxed_store(&limits.retained.base_pages, 0);
+    relaxed_store(&limits.guarantee.base_pages, 0);
+    relaxed_store(&limits.guarantee.share256, 64);
     counters.live_pages = 1000;
-    cr_assert_eq(budget_magazine_share(), 40);
-    counters.heaps_open = 4;
-    cr_assert_eq(budget_magazine_share(), 10);
+    counters.capacity_bytes = 100 * PAGE_BYTES;
+    cr_assert_not(budget_has_magazine_room(0));
     counters.taken_bytes = 970 * PAGE_BYTES;
-    cr_assert_eq(budget_magazine_share(), INT64_MAX, "dense pages");
+    cr_assert(budget_has_magazine_room(0), "dense pages");
+    cr_assert_not(budget_has_magazine_room(100 * PAGE_BYTES));
     counters.taken_bytes = 0;
     counters.live_pages = 40;
-    cr_assert_eq(budget_magazine_share(), INT64_MAX, "few pages");
+    cr_assert(budget_has_magazine_room(INT32_MAX), "few pages");
+}
+
+Test(heap, open_heaps_share_alike) {
+    cr_assert_eq(budget_heap_part(40), 40);
+    counters.heaps_open = 4;
+    cr_assert_eq(budget_heap_part(40), 10);
+    cr_assert_eq(budget_heap_part(INT64_MAX), INT64_MAX);
 }
 
 /* ---- the end of threads ---- */

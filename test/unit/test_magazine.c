@@ -68,3 +68,25 @@ Test(magazine, blocks_in_order_stay) {
     cr_assert(is_enlarged());
     core_free(one);
 }
+
+/* Many threads with few blocks each in all small classes, which share a small heap. */
+enum { THREADS = 16, LIVE = 1000, REPLACEMENTS = 20000 };
+static _Atomic(uint64_t) slow_paths;
+static void replace_at_random(unsigned index, void *unused) {
+    (void)unused;
+    void *held[LIVE];
+    uint64_t random = index + 1;
+    for (unsigned i = 0; i < LIVE; i++) held[i] = core_malloc(16 + unit_random(&random) % 497);
+    for (unsigned i = 0; i < REPLACEMENTS; i++) {
+        uint64_t place = unit_random(&random) % LIVE;
+        core_free(held[place]);
+        held[place] = core_malloc(16 + unit_random(&random) % 497);
+    }
+    for (unsigned i = 0; i < LIVE; i++) core_free(held[i]);
+    atomic_fetch_add(&slow_paths, heap_current->refills + heap_current->spills);
+}
+Test(magazine, many_threads_stay_out_of_the_pools) {
+    unit_run_threads(THREADS, replace_at_random, NULL);
+    uint64_t filling = THREADS * LIVE * 2 / 7;
+    cr_assert_lt(slow_paths, filling + THREADS * REPLACEMENTS * 2 / 10);
+}
