@@ -53,6 +53,8 @@ static uint64_t block_pages(const struct class_info *info, unsigned block) {
 /* Pools of several pages have fewer than 64 blocks: one word. */
 static uint64_t blocks_pages(const struct class_info *info, uint64_t blocks) {
     uint64_t pages = 0;
+    if (blocks == class_word_mask(info, 0))
+        return bit_run(0, (info->blocks * info->block_bytes + PAGE_BYTES - 1) >> PAGE_SHIFT);
     for (; blocks; blocks &= blocks - 1) pages |= block_pages(info, lowest_bit(blocks));
     return pages;
 }
@@ -378,31 +380,35 @@ struct place {
 
 static unsigned find_places(unsigned class_id, void *const *blocks, unsigned n,
                             struct place *places) {
-    const struct class_info *info = &class_table[class_id];
     const uint64_t offset_mask = pagemap.check[class_id].offset_mask;
-    struct place *last = places;
-    uintptr_t base = 0; /* of the last place's pool */
+    const uint32_t reciprocal = class_table[class_id].reciprocal;
+    const unsigned tier = class_table[class_id].tier;
+    struct place last = {0}; /* not at `places`: a mark could be written there, for all the compiler
+                                knows */
+    unsigned found = 0;
+    uintptr_t base = 0; /* of its pool */
     bool is_inherited = false;
     for (unsigned i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)blocks[i];
-        unsigned block = (unsigned)((address & offset_mask) * info->reciprocal >> 32);
+        unsigned block = (unsigned)((address & offset_mask) * reciprocal >> 32);
         uint64_t bit = 1ull << block % 64;
-        if ((address & ~offset_mask) == base && block / 64 == last->word && !(last->bits & bit)) {
-            last->bits |= bit;
+        if ((address & ~offset_mask) == base && block / 64 == last.word && !(last.bits & bit)) {
+            last.bits |= bit;
         } else {
             unsigned byte = pagemap_byte(address);
             is_inherited = byte == (class_id | PAGE_INHERITED);
             if (UNLIKELY(byte != class_id && !is_inherited))
                 report_misuse("double free", blocks[i]); /* its pool is gone */
-            if (base) last++;
+            if (base) places[found++] = last;
             base = address & ~offset_mask;
-            *last = (struct place){pool_of_address(address, info->tier), bit, block / 64};
-            __builtin_prefetch(last->pool, 1);
+            last = (struct place){pool_of_address(address, tier), bit, block / 64};
+            __builtin_prefetch(last.pool, 1);
         }
         /* the second mark: it is in its pool (core.h) */
         if (LIKELY(!is_inherited)) ((void **)address)[1] = blocks[i];
     }
-    return (unsigned)(last + 1 - places);
+    places[found++] = last;
+    return found;
 }
 
 void pool_return(unsigned class_id, void *const *blocks, unsigned n) {
