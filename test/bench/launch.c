@@ -113,16 +113,20 @@ static void find_processes(void) {
     }
 }
 
-static bool maps_library(pid_t pid) {
+/* As it was where nothing can be read any more, since the process has ended. */
+static bool maps_library(pid_t pid, bool before) {
     char path[64], *line = NULL;
     size_t room = 0;
-    bool found = false;
+    bool found = false, has_lines = false;
     snprintf(path, sizeof path, "/proc/%d/maps", pid);
     FILE *maps = fopen(path, "re");
-    while (maps && !found && getline(&line, &room, maps) > 0) found = strstr(line, library) != NULL;
+    while (maps && !found && getline(&line, &room, maps) > 0) {
+        has_lines = true;
+        found = strstr(line, library) != NULL;
+    }
     free(line);
     if (maps) fclose(maps);
-    return found;
+    return has_lines ? found : before;
 }
 
 static long sample_process(struct process *process) {
@@ -133,7 +137,8 @@ static long sample_process(struct process *process) {
     }
     process->samples++;
     bool again = (process->samples & (process->samples - 1)) == 0; /* it may have called exec */
-    if (library && (again || !process->preloaded)) process->preloaded = maps_library(process->pid);
+    if (library && (again || !process->preloaded))
+        process->preloaded = maps_library(process->pid, process->preloaded);
     return rss;
 }
 
