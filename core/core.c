@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include "arena.h"
+#include "check.h"
 #include "gate.h"
 #include "lend.h"
 #include "magazine.h"
@@ -104,7 +105,7 @@ static ALWAYS_INLINE void *pop_slab_block(size_t bytes) {
     return is_sound ? block : NULL;
 }
 
-void *core_malloc_slow(size_t bytes) {
+static void *malloc_unchecked(size_t bytes) {
     if (bytes - SMALL_MAX - 1 < SLAB_MAX - SMALL_MAX) {
         void *block = pop_slab_block(bytes);
         if (LIKELY(block != NULL)) return block;
@@ -115,7 +116,12 @@ void *core_malloc_slow(size_t bytes) {
     return block ? block : out_of_memory();
 }
 
+void *core_malloc_slow(size_t bytes) {
+    return UNLIKELY(core_check_level > 1) ? check_malloc(bytes) : malloc_unchecked(bytes);
+}
+
 static NOINLINE void *calloc_slow(size_t bytes) {
+    if (UNLIKELY(core_check_level > 1)) return check_calloc(bytes);
     size_t dirty = bytes;
     bool zero = false;
     void *block = bytes > SLAB_MAX ? NULL : pop_slab_block(bytes);
@@ -138,15 +144,20 @@ void *core_calloc(size_t count, size_t bytes) {
     return block ? memset(block, 0, total) : NULL;
 }
 
-void *core_memalign(size_t alignment, size_t bytes) {
+void *core_memalign_unchecked(size_t alignment, size_t bytes) {
     if (bytes > PTRDIFF_MAX - alignment) return out_of_memory();
-    if (alignment <= 16) return core_malloc(bytes);
+    if (alignment <= 16) return malloc_unchecked(bytes);
     core_init();
     unsigned class_id = class_of_aligned(alignment, bytes);
     size_t dirty;
     if (!class_id) return take_large(bytes, alignment, &dirty);
     void *block = take_block(class_id, NULL);
     return block ? block : out_of_memory();
+}
+
+void *core_memalign(size_t alignment, size_t bytes) {
+    return UNLIKELY(core_check_level > 1) ? check_memalign(alignment, bytes)
+                                          : core_memalign_unchecked(alignment, bytes);
 }
 
 /* ---- pointers from outside ---- */
@@ -169,9 +180,7 @@ static ALWAYS_INLINE bool is_block_in_use(const void *p, unsigned class_id) {
            !is_freed(class_id, p);
 }
 
-/* Bytes at p if it is a pointer of ours that may be used; 0 if it is not ours. Anything in between
- * is reported. */
-static size_t owned_bytes(const void *p, const char *call) {
+size_t core_owned_bytes(const void *p, const char *call) {
     unsigned byte = pagemap_byte((uintptr_t)p), class_id = byte & ~(unsigned)PAGE_INHERITED;
     bool is_unmarked = byte != class_id && is_really_freed(class_id, p);
     if (is_block_in_use(p, class_id) && !is_unmarked) return class_table[class_id].block_bytes;
@@ -180,6 +189,13 @@ static size_t owned_bytes(const void *p, const char *call) {
     if (class_id == CLASS_LARGE) bytes = large_usable_bytes(p);
     if (!bytes) report_misuse(call, p);
     return bytes;
+}
+
+void core_free_large(void *p) {
+    struct heap *gate = gate_enter();
+    heap_note_large_call();
+    large_free(p);
+    gate_leave(gate);
 }
 
 void core_free_slow(void *p) {
@@ -191,12 +207,15 @@ void core_free_slow(void *p) {
         if (!pagemap_is_block_start(address, class_id))
             report_misuse("free of an interior pointer", p);
         if (byte == class_id) report_misuse("double free", p);
-        heap_return_inherited(p, class_id);
+        if (UNLIKELY(core_check_level > 1))
+            check_free(p);
+        else
+            heap_return_block(p, class_id);
     } else if (class_id >= CLASS_LARGE) {
-        struct heap *gate = gate_enter();
-        heap_note_large_call();
-        large_free(p);
-        gate_leave(gate);
+        if (UNLIKELY(core_check_level > 1) && large_usable_bytes(p))
+            check_free(p);
+        else
+            core_free_large(p);
     } else if (class_id == CLASS_FREE) {
         report_misuse("double free", p);
     } else if (!core_foreign.free || !core_foreign.free(p)) {
@@ -206,7 +225,8 @@ void core_free_slow(void *p) {
 
 size_t core_usable_bytes(const void *p) {
     if (!p) return 0;
-    size_t bytes = owned_bytes(p, "invalid pointer in malloc_usable_size");
+    if (UNLIKELY(core_check_level > 1) && pagemap_class((uintptr_t)p)) return check_usable_bytes(p);
+    size_t bytes = core_owned_bytes(p, "invalid pointer in malloc_usable_size");
     if (bytes) return bytes;
     if (core_foreign.usable_bytes) bytes = core_foreign.usable_bytes(p);
     if (!bytes) report_misuse("invalid pointer in malloc_usable_size", p);
@@ -227,7 +247,7 @@ static void *resize_large(void *p, size_t bytes) {
 
 static NOINLINE void *move_block(void *p, size_t bytes) {
     if (!p) return core_malloc(bytes);
-    size_t have = owned_bytes(p, "invalid pointer in realloc");
+    size_t have = core_owned_bytes(p, "invalid pointer in realloc");
     if (!have && core_foreign.usable_bytes) have = core_foreign.usable_bytes(p);
     if (!have) report_misuse("invalid pointer in realloc", p);
     if (!bytes) {
@@ -235,6 +255,8 @@ static NOINLINE void *move_block(void *p, size_t bytes) {
         return NULL;
     }
     if (bytes > PTRDIFF_MAX) return out_of_memory();
+    if (UNLIKELY(core_check_level > 1) && pagemap_class((uintptr_t)p))
+        return check_realloc(p, bytes);
     bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;
     if (!is_large && fits_in_place(have, bytes)) return p;
     void *q = is_large && bytes > SLAB_MAX ? resize_large(p, bytes) : NULL;
@@ -249,12 +271,13 @@ static NOINLINE void *move_block(void *p, size_t bytes) {
 /* What stays where it is comes back at once; pages inherited by a forked child go the long way. */
 void *core_realloc(void *p, size_t bytes) {
     unsigned class_id = pagemap_byte((uintptr_t)p); /* not ours for NULL */
-    bool stays =
-        is_block_in_use(p, class_id) && fits_in_place(class_table[class_id].block_bytes, bytes);
+    bool stays = LIKELY(core_check_level < 2) && is_block_in_use(p, class_id) &&
+                 fits_in_place(class_table[class_id].block_bytes, bytes);
     return LIKELY(stays) ? p : move_block(p, bytes);
 }
 
 bool core_trim(size_t keep_bytes) {
+    if (UNLIKELY(core_check_level > 1)) check_drain();
     heap_adopt_orphans(UINT32_MAX);
     struct heap *gate = gate_enter();
     heap_flush(false);

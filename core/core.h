@@ -33,7 +33,7 @@
 #include <errno.h>
 
 /* How much misuse is looked for. 1: a block in a magazine that has lost its mark, and is not free
- * in its pool either, is reported. 0: it is never used again. */
+ * in its pool either, is reported. 0: it is never used again. 2: check.h. */
 extern HIDDEN int core_check_level;
 
 /* What to do with pointers that are not ours: libc's own allocator may have made them. Each may be
@@ -57,6 +57,14 @@ HIDDEN void *core_realloc(void *p, size_t bytes);
 HIDDEN void *core_memalign(size_t alignment, size_t bytes);
 /* 0 for NULL; a foreign pointer is asked of libc. */
 HIDDEN size_t core_usable_bytes(const void *p);
+
+/* For check.c: memory without canaries; a large buffer's free; bytes at p if it is a pointer of
+ * ours that may be used, 0 if it is not ours: anything in between is reported as misuse in `call`.
+ */
+HIDDEN void *core_memalign_unchecked(size_t alignment, size_t bytes);
+HIDDEN void core_free_large(void *p);
+HIDDEN size_t core_owned_bytes(const void *p, const char *call);
+
 /* Flushes the calling thread's magazines and releases all that is retained but `keep_bytes`; true
  * if anything was. */
 HIDDEN bool core_trim(size_t keep_bytes);

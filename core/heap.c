@@ -3,6 +3,8 @@
 
 #include "arena.h"
 #include "budget.h"
+#include "check.h"
+#include "core.h"
 #include "gate.h"
 #include "index.h"
 #include "lend.h"
@@ -106,6 +108,7 @@ static struct heap *heap_open(void) {
 static struct heap *heap_of_thread(void) {
     struct heap *heap = heap_current;
     if (LIKELY(heap != &heap_none)) return heap == &heap_gone ? NULL : heap;
+    if (UNLIKELY(core_check_level > 1)) return NULL;
     if (heap_lent) {
         heap_take_back();
         return heap_current;
@@ -244,6 +247,11 @@ static void spill(void *block, unsigned class_id) {
 
 void heap_spill(void *block, struct magazine *m) {
     unsigned class_id = (unsigned)(m - heap_current->magazine);
+    if (UNLIKELY(core_check_level > 1)) {
+        heap_busy(false);
+        check_free(block);
+        return;
+    }
     struct heap *gate = gate_enter();
     spill(block, class_id);
     gate_leave(gate);
@@ -256,7 +264,7 @@ static bool may_wait(void *const *block, unsigned class_id) {
     return (uintptr_t)block[0] % PAGE_BYTES == class_id * sizeof(struct magazine);
 }
 
-void heap_return_inherited(void *block, unsigned class_id) {
+void heap_return_block(void *block, unsigned class_id) {
     if (may_wait(block, class_id) && heap_holds(class_id, block))
         report_misuse("double free", block);
     struct heap *gate = gate_enter();

@@ -114,9 +114,8 @@ HIDDEN void *heap_refill(unsigned class_id, bool *zero);
  * its pool. `m` is a magazine of heap_current. */
 HIDDEN void heap_spill(void *block, struct magazine *m);
 
-/* The block lies in a page that is shared with the process that this one was forked from: it goes
- * to its pool unmarked. */
-HIDDEN void heap_return_inherited(void *block, unsigned class_id);
+/* The block goes to its pool at once; unmarked, if its page is inherited. */
+HIDDEN void heap_return_block(void *block, unsigned class_id);
 
 /* Returns to the pools what the magazines hold of a heap that the caller owns or tends. */
 HIDDEN void heap_empty(struct heap *heap);

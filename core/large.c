@@ -352,6 +352,11 @@ size_t large_usable_bytes(const void *p) {
     return owner_bytes(atomic_load(pagemap_owner(base)));
 }
 
+size_t large_live_bytes(const void *p) {
+    uintptr_t owner = atomic_load(pagemap_owner((uintptr_t)p));
+    return (size_t)owner_live_pages(owner) << PAGE_SHIFT;
+}
+
 /* To another place, if it is one mapping. The end is filled first, so that nothing of the program's
  * is lost if that fails. */
 static bool move_to(struct growth *g, size_t bytes) {

@@ -19,6 +19,9 @@ HIDDEN void large_free(void *p);
 /* Bytes the program may use at p, the start of a large buffer; 0 if p is not one. */
 HIDDEN size_t large_usable_bytes(const void *p);
 
+/* Bytes of its pages that were asked for; p is the start of a large buffer. */
+HIDDEN size_t large_live_bytes(const void *p);
+
 /* Makes the buffer `bytes` long, moving pages rather than copying. Contents up to the smaller size
  * are kept; NULL: unchanged. */
 HIDDEN void *large_resize(void *p, size_t bytes);

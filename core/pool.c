@@ -17,6 +17,8 @@
 
 #include "arena.h"
 #include "budget.h"
+#include "check.h"
+#include "core.h"
 #include "heap.h"
 #include "os.h"
 #include "release.h"
@@ -175,6 +177,12 @@ void pool_end_orphaned_lease(struct pool *pool) {
 
 /* ---- taking ---- */
 
+/* A random one of the bits that are set, where blocks are checked; with them goes want = 1. */
+static uint64_t any_bit(uint64_t bits) {
+    for (unsigned skip = bits ? check_random(count_bits(bits)) : 0; skip; skip--) bits &= bits - 1;
+    return bits & -bits;
+}
+
 /* The caller holds the lease. */
 static void make_own(struct pool *pool, const struct class_info *info) {
     if (pagemap_byte(pool_base(pool)) & PAGE_INHERITED)
@@ -189,11 +197,13 @@ static unsigned take_leased(struct pool *pool, const struct class_info *info, un
     uint64_t taken = 0;
     if (UNLIKELY(pagemap_has_inherited)) make_own(pool, info);
     for (unsigned w = 0; w < info->words && got < want; w++) {
-        uint64_t all = relaxed_load(&pool->free[w]), left = all;
+        uint64_t offered = relaxed_load(&pool->free[w]);
+        if (UNLIKELY(core_check_level > 1)) offered = any_bit(offered);
+        uint64_t left = offered;
         for (; left && got < want; left &= left - 1)
             out[got++] =
                 (void *)(base + (w * 64 + lowest_bit(left)) * (uintptr_t)info->block_bytes);
-        taken = all & ~left;
+        taken = offered & ~left;
         if (taken) word_clear(&pool->free[w], taken);
     }
     if (zero) *zero = false;
@@ -294,9 +304,11 @@ static unsigned begin_page(struct pool *pool, unsigned class_id, unsigned want, 
     const struct class_info *info = &class_table[class_id];
     uintptr_t base = pool_base(pool);
     unsigned got = want < info->blocks ? want : info->blocks;
-    for (unsigned i = 0; i < got; i++) out[i] = (void *)(base + i * (uintptr_t)info->block_bytes);
+    unsigned first = UNLIKELY(core_check_level > 1) ? check_random(info->blocks) : 0;
+    for (unsigned i = 0; i < got; i++) out[i] = block_address(pool, info, first + i);
     for (unsigned w = 0; w < info->words; w++) {
         uint64_t taken = got <= w * 64 ? 0 : bit_run(0, got - w * 64);
+        if (first) taken = first / 64 == w ? 1ull << first % 64 : 0;
         relaxed_store(&pool->free[w], class_word_mask(info, w) & ~taken);
     }
     if (zero) *zero = false;

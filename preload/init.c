@@ -14,6 +14,7 @@
  */
 #include "preload.h"
 
+#include "../core/check.h"
 #include "../core/core.h"
 #include "../core/gate.h"
 #include "../trim-policy/options.h"
@@ -90,6 +91,8 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     heap_opened_hook = heap_opened;
     if (heap_current != &heap_none) heap_opened();
     pthread_atfork(gate_close, gate_open, child_after_fork);
+    if (options.check > 1 && !check_start())
+        report_line("LOWTIDE_CHECK=2 comes too late, since threads run already: using 1");
     if (options.help) options_print_help();
     if (options.verbose) stats_json_say_start();
     if (!options.children) leave_children_alone(envp);
@@ -99,4 +102,5 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
 static __attribute__((destructor(101))) void end(void) {
     if (options.stats) stats_json_write(options.stats);
     if (options.check) heap_check_magazines();
+    if (core_check_level > 1) check_drain();
 }

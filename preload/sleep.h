@@ -31,19 +31,20 @@ int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, co
                 size_t room);
 
 /* Every call that is interposed here. */
-#define SLEEP_CALLS(X)                                                                        \
-    X(wait)                                                                                   \
-    X(waitpid)                                                                                \
-    X(wait3)                                                                                  \
-    X(wait4)                                                                                  \
-    X(waitid)                                                                                 \
-    X(sem_wait)                                                                               \
-    X(sem_timedwait)                                                                          \
-    X(sem_clockwait) X(pthread_cond_wait) X(pthread_cond_timedwait) X(pthread_cond_clockwait) \
-        X(pthread_join) X(pause) X(sigsuspend) X(sleep) X(usleep) X(read) X(readv) X(recv)    \
-            X(recvfrom) X(recvmsg) X(accept) X(accept4) X(__read_chk) X(__recv_chk)           \
-                X(__recvfrom_chk) X(poll) X(__poll_chk) X(ppoll) X(__ppoll_chk) X(select)     \
-                    X(pselect) X(epoll_wait) X(epoll_pwait) X(nanosleep) X(clock_nanosleep)
+#define SLEEP_CALLS(X)                                                                            \
+    X(wait)                                                                                       \
+    X(waitpid)                                                                                    \
+    X(wait3)                                                                                      \
+    X(wait4)                                                                                      \
+    X(waitid)                                                                                     \
+    X(sem_wait)                                                                                   \
+    X(sem_timedwait)                                                                              \
+    X(sem_clockwait)                                                                              \
+    X(pthread_cond_wait) X(pthread_cond_timedwait) X(pthread_cond_clockwait) X(pthread_join)      \
+        X(pause) X(sigsuspend) X(sleep) X(usleep) X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) \
+            X(accept) X(accept4) X(__read_chk) X(__recv_chk) X(__recvfrom_chk) X(poll)            \
+                X(__poll_chk) X(ppoll) X(__ppoll_chk) X(select) X(pselect) X(epoll_wait)          \
+                    X(epoll_pwait) X(nanosleep) X(clock_nanosleep)
 
 #define CALL(name) SLEEP_##name,
 enum { SLEEP_CALLS(CALL) SLEEP_CALL_COUNT };

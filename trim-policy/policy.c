@@ -60,7 +60,7 @@ void policy_look(int64_t now_ms) {
 
 void policy_init(void) {
     int saved = errno;
-    core_check_level = options.check;
+    core_check_level = options.check > 0; /* 2 begins with check_start */
     os_keep_huge_pages = options.thp;
     os_return_lazily = options.return_how == RETURN_FREE;
     if (options.return_how != RETURN_UNMAP) relaxed_store(&limits.max_holes, 0);

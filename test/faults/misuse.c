@@ -214,6 +214,29 @@ static void free_aligned_sized_wrong(void) {
     sized(wrong(p), 1ul << 45, bytes);
 }
 
+/* ---- writes outside of what was asked for ---- */
+
+static char *overflown(void) {
+    char *p = wrong(block());
+    p[bytes]++;
+    return p;
+}
+static void overflow(void) { free(overflown()); }
+static void overflow_resized(void) { hidden = (uintptr_t)realloc(overflown(), bytes + 100); }
+static void overflow_asked(void) { hidden = malloc_usable_size(overflown()); }
+static void overflow_page(void) {
+    char *p = wrong(block());
+    p[bytes + 2 * (size_t)getpagesize()] = 1;
+}
+
+/* Found when the block is to be used again, or at the end. */
+static void write_after(void) { *((char *)wrong(freed()) + bytes / 2) = 1; }
+static void write_after_resize(void) {
+    char *p = block(), *q = realloc(p, bytes * 3);
+    ((char *)wrong(p))[bytes - 1] = 1;
+    hidden = (uintptr_t)q;
+}
+
 static const struct {
     const char *name;
     void (*make)(void);
@@ -225,6 +248,12 @@ static const struct {
     {"double-trimmed", double_trimmed},
     {"double-trimmed-neighbour", double_trimmed_neighbour},
     {"double-overwritten", double_overwritten},
+    {"overflow", overflow},
+    {"overflow-resized", overflow_resized},
+    {"overflow-asked", overflow_asked},
+    {"overflow-page", overflow_page},
+    {"write-after", write_after},
+    {"write-after-resize", write_after_resize},
     {"double-between", double_between},
     {"double-after-reuse", double_after_reuse},
     {"double-realloc", double_realloc},

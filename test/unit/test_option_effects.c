@@ -9,7 +9,7 @@
 #define FAULTS(name)      "test/faults/faults.py", "yield \"" name
 #define IN_FILE(file, text) file, text
 
-#define SHOWN_check        {UNIT("test_policy.c", "policy, check_level)"), FAULTS("lookalike marks with LOWTIDE_CHECK=0\"")}
+#define SHOWN_check        {UNIT("test_policy.c", "policy, check_level)"), FAULTS("lookalike marks with LOWTIDE_CHECK=0\""), UNIT("test_check.c", "check, a_freed_block_waits)")}
 #define SHOWN_children     {TRAPS("LOWTIDE_CHILDREN=0")}
 #define SHOWN_help         {TRAPS("LOWTIDE_HELP=1")}
 #define SHOWN_housekeep    {UNIT("test_keeper.c", "keeper, it_starts_at_the_first_housekeeping)"), TRAPS("LOWTIDE_HOUSEKEEP=thread")}

@@ -1,0 +1,276 @@
+/* For what: check.h. */
+#include "check.h"
+
+#include "arena.h"
+#include "core.h"
+#include "gate.h"
+
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    TRAILER_BYTES = 8,
+    CANARY_BYTES = 8, /* at least */
+    JUNK = 0xdf,      /* what freed blocks are filled with */
+    CANARY = 0xca,
+    WAITING_SMALL = 8192, /* blocks up to SMALL_WAIT_BYTES that may wait: 8 MiB of them */
+    WAITING_LARGE = 128,  /* blocks up to LARGE_WAIT_BYTES: 4 MiB */
+    SMALL_WAIT_BYTES = 1024,
+    LARGE_WAIT_BYTES = 32768,
+};
+
+static uint64_t key;
+
+/* ---- what was there before ---- */
+
+/* Addresses of unchecked blocks and buffers; 0 = freed since. */
+static _Atomic(uintptr_t) *early;
+static size_t early_count, early_room;
+
+static void note_early(uintptr_t address) {
+    if (early_count < early_room) atomic_store(&early[early_count], address);
+    early_count++;
+}
+
+static void note_blocks(const struct pool *pool) {
+    const struct class_info *info = &class_table[relaxed_load(&pool->class_id)];
+    for (unsigned i = 0; i < info->blocks; i++)
+        if (!(atomic_load(&pool->free[i / 64]) >> i % 64 & 1))
+            note_early(pool_base(pool) + i * (uintptr_t)info->block_bytes);
+}
+
+static void note_arena(struct group *g, unsigned slot) {
+    for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
+        struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
+        if (relaxed_load(&pool->state) != POOL_FREE) note_blocks(pool);
+    }
+}
+
+static void note_large(uintptr_t gib) {
+    uintptr_t end = (gib + 1) << LEAF_SHIFT;
+    for (uintptr_t at = gib << LEAF_SHIFT; at < end; at += OWNER_BYTES)
+        if (pagemap_class(at) == CLASS_LARGE) note_early(at);
+}
+
+static void note_everything(void) {
+    early_count = 0;
+    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
+        struct group *g = atomic_load(&group_table[id]);
+        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
+            if (relaxed_load(&g->arena[slot].base)) note_arena(g, slot);
+    }
+    for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++)
+        if (relaxed_load(&pagemap.root[gib])) note_large(gib);
+}
+
+/* They are counted first, since there is no telling how many they are. */
+static bool find_early(void) {
+    note_everything();
+    size_t bytes = os_round_up(early_count * sizeof *early + 1);
+    early = (_Atomic(uintptr_t) *)os_map(bytes, os_page_bytes, 0);
+    if (!early) return false;
+    count_add(&counters.metadata_bytes, (int64_t)bytes);
+    early_room = early_count;
+    note_everything();
+    return true;
+}
+
+static bool is_early(const void *p, bool forget) {
+    for (size_t i = 0; i < early_count; i++) {
+        if (relaxed_load(&early[i]) != (uintptr_t)p) continue;
+        if (forget) atomic_store(&early[i], 0);
+        return true;
+    }
+    return false;
+}
+
+bool check_start(void) {
+    core_init();
+    const void *random = (const void *)getauxval(AT_RANDOM);
+    key = 0x9e3779b97f4a7c15ull;
+    if (random) memcpy(&key, random, sizeof key);
+    heap_check_magazines();
+    bool is_alone = relaxed_load(&counters.heaps_open) <= (heap_current != &heap_none);
+    if (!is_alone || !find_early()) return false;
+    heap_close();
+    core_check_level = 2;
+    return true;
+}
+
+/* ---- one block ---- */
+
+static bool is_large(const void *p) { return pagemap_class((uintptr_t)p) == CLASS_LARGE; }
+
+/* Bytes of a block's memory, trailer included; of a buffer's, up to the page without access. */
+static size_t room_of(const void *p) {
+    unsigned class_id = pagemap_class((uintptr_t)p);
+    return is_block_class(class_id) ? class_table[class_id].block_bytes
+                                    : large_live_bytes(p) - PAGE_BYTES;
+}
+
+static uint64_t *trailer_of(const void *p) {
+    return (uint64_t *)((uintptr_t)p + room_of(p) - TRAILER_BYTES);
+}
+
+static uint64_t mark_of(const void *p) { return key ^ (uintptr_t)p; }
+
+static bool is_junk(const uint64_t *trailer) { return *trailer == JUNK * 0x0101010101010101ull; }
+
+/* Waits, or is in its pool. A program may have copied the mark of a freed block into a live one. */
+static bool is_freed(const void *p) {
+    if (is_large(p)) return false;
+    return (*(const uint64_t *)p == mark_of(p) && is_junk(trailer_of(p))) ||
+           pool_block_is_free(pagemap_class((uintptr_t)p), p);
+}
+
+static bool is_whole(const void *p, uint64_t *size) {
+    const uint64_t *trailer = trailer_of(p);
+    *size = *trailer ^ mark_of(p);
+    if (room_of(p) < TRAILER_BYTES + CANARY_BYTES + *size || *size > PTRDIFF_MAX) return false;
+    const uint8_t *at = (const uint8_t *)p + *size;
+    while (at < (const uint8_t *)trailer && *at == CANARY) at++;
+    return at == (const uint8_t *)trailer;
+}
+
+/* The size asked for; of unchecked memory all of it. `forget`: it is about to be freed. */
+static size_t size_of(const void *p, bool forget) {
+    uint64_t size;
+    bool is_small_buffer = is_large(p) && large_live_bytes(p) <= PAGE_BYTES;
+    if (!is_small_buffer && is_whole(p, &size)) return size;
+    if (!is_early(p, forget))
+        report_misuse(is_junk(trailer_of(p)) ? "double free or write after free"
+                                             : "write past the end of a block",
+                      p);
+    return is_large(p) ? large_usable_bytes(p) : room_of(p);
+}
+
+static void *seal(void *p, size_t bytes) {
+    uint64_t *trailer = trailer_of(p);
+    memset((char *)p + bytes, CANARY, (size_t)((char *)trailer - (char *)p) - bytes);
+    *trailer = bytes ^ mark_of(p);
+    return p;
+}
+
+/* What is mapped behind a buffer, at least a page. Where the kernel refuses there is the canary
+ * alone. */
+static void guard(void *p, int protection) {
+    int saved = errno;
+    size_t room = room_of(p);
+    mprotect((char *)p + room, large_usable_bytes(p) - room, protection);
+    errno = saved;
+}
+
+/* ---- allocating ---- */
+
+/* What has to be asked of core; 0: more than there can be. */
+static size_t padded(size_t alignment, size_t bytes) {
+    if (bytes > PTRDIFF_MAX - alignment - 4 * PAGE_BYTES) return 0;
+    size_t more = bytes + TRAILER_BYTES + CANARY_BYTES;
+    if (more <= SLAB_MAX && class_of_aligned(alignment, more)) return more;
+    return ((more + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1)) + PAGE_BYTES;
+}
+
+void *check_memalign(size_t alignment, size_t bytes) {
+    size_t asked = padded(alignment, bytes);
+    void *p = asked ? core_memalign_unchecked(alignment, asked) : NULL;
+    if (!p) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (is_large(p)) guard(p, PROT_NONE);
+    return seal(p, bytes);
+}
+
+void *check_malloc(size_t bytes) { return check_memalign(16, bytes); }
+
+void *check_calloc(size_t bytes) {
+    void *p = check_malloc(bytes);
+    return p ? memset(p, 0, bytes) : NULL;
+}
+
+/* ---- freeing ---- */
+
+static _Atomic(uintptr_t) waiting_small[WAITING_SMALL], waiting_large[WAITING_LARGE];
+static _Atomic(uint32_t) next_small, next_large;
+
+static void fill_junk(void *p) {
+    memset(p, JUNK, room_of(p));
+    *(uint64_t *)p = mark_of(p);
+}
+
+static void release(void *p) {
+    const uint8_t *at = (const uint8_t *)p + sizeof(uint64_t),
+                  *end = (const uint8_t *)p + room_of(p);
+    while (at < end && *at == JUNK) at++;
+    if (at < end || *(const uint64_t *)p != mark_of(p)) report_misuse("write after free", p);
+    heap_return_block(p, pagemap_class((uintptr_t)p));
+}
+
+static void wait_in(_Atomic(uintptr_t) *ring, uint32_t places, _Atomic(uint32_t) *next, void *p) {
+    uintptr_t oldest = atomic_exchange(&ring[atomic_fetch_add(next, 1) % places], (uintptr_t)p);
+    if (oldest) release((void *)oldest);
+}
+
+void check_free(void *p) {
+    if (is_freed(p)) report_misuse("double free", p);
+    size_of(p, true);
+    if (is_large(p)) {
+        guard(p, PROT_READ | PROT_WRITE);
+        core_free_large(p);
+        return;
+    }
+    fill_junk(p);
+    size_t room = room_of(p);
+    if (room <= SMALL_WAIT_BYTES)
+        wait_in(waiting_small, WAITING_SMALL, &next_small, p);
+    else if (room <= LARGE_WAIT_BYTES)
+        wait_in(waiting_large, WAITING_LARGE, &next_large, p);
+    else
+        release(p);
+}
+
+void check_drain(void) {
+    for (unsigned i = 0; i < WAITING_SMALL + WAITING_LARGE; i++) {
+        _Atomic(uintptr_t) *place =
+            i < WAITING_SMALL ? &waiting_small[i] : &waiting_large[i - WAITING_SMALL];
+        uintptr_t p = relaxed_load(place) ? atomic_exchange(place, 0) : 0;
+        if (p) release((void *)p);
+    }
+}
+
+/* ---- the others ---- */
+
+/* 0 when it is not ours. */
+static size_t size_in_use(const void *p, const char *call) {
+    if (!core_owned_bytes(p, call)) return 0;
+    if (is_freed(p)) report_misuse(call, p);
+    return size_of(p, false);
+}
+
+size_t check_usable_bytes(const void *p) {
+    return size_in_use(p, "invalid pointer in malloc_usable_size");
+}
+
+/* Always to another place, so that old pointers are found out. */
+void *check_realloc(void *p, size_t bytes) {
+    size_t old = size_in_use(p, "invalid pointer in realloc");
+    void *q = check_malloc(bytes);
+    if (!q) return NULL;
+    memcpy(q, p, old < bytes ? old : bytes);
+    check_free(p);
+    return q;
+}
+
+/* Xorshift; threads may disturb each other, which does not make it less random. */
+unsigned check_random(unsigned n) {
+    static word state;
+    uint64_t x = relaxed_load(&state);
+    if (!x) x = key | 1;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    relaxed_store(&state, x);
+    return (unsigned)((x >> 32) * n >> 32);
+}

@@ -1,0 +1,39 @@
+/* Checked blocks (LOWTIDE_CHECK=2): each knows the size it was asked for and ends in bytes that
+ * nobody may change; a freed one is filled with a pattern and waits before it is used again.
+ *
+ * No thread has magazines then, so every call takes a slow path, and those come here. What was
+ * allocated before check_start, by the loader and other libraries, is known by address and stays
+ * unchecked.
+ *
+ *   block:  | the program's bytes | canary, at least 8 bytes | size, coded with the key |
+ *
+ * A write past the end is found when the block is freed or resized, a write after the free when the
+ * block leaves the quarantine (at the latest when the process ends), a double free at the second
+ * call. Buffers above SLAB_MAX end at pages without access, so a write there is SIGSEGV; they
+ * do not wait in quarantine. The key comes from the kernel (AT_RANDOM).
+ */
+#ifndef LOWTIDE_CORE_CHECK_H
+#define LOWTIDE_CORE_CHECK_H
+
+#include "types.h"
+
+/* Goes over to checked blocks; false, and nothing changes, when other threads have magazines. */
+HIDDEN bool check_start(void);
+
+/* As the calls of core.h; what is reallocated is ours. */
+HIDDEN void *check_malloc(size_t bytes);
+HIDDEN void *check_calloc(size_t bytes);
+HIDDEN void *check_memalign(size_t alignment, size_t bytes);
+HIDDEN void *check_realloc(void *p, size_t bytes);
+HIDDEN size_t check_usable_bytes(const void *p);
+
+/* `p` is where a block or a large buffer begins. */
+HIDDEN void check_free(void *p);
+
+/* Ends the quarantine of all blocks that wait. */
+HIDDEN void check_drain(void);
+
+/* A random place below `n`. */
+HIDDEN unsigned check_random(unsigned n);
+
+#endif

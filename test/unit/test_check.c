@@ -1,0 +1,149 @@
+/* LOWTIDE_CHECK=2: sizes, alignment, order and quarantine of checked blocks. What is said of mistakes: test/faults. */
+#include "unit.h"
+
+#include "../../core/check.h"
+
+static void begin(void) { cr_assert(check_start()); }
+TestSuite(check, .init = begin);
+
+static const size_t sizes[] = {0, 1, 15, 16, 17, 100, 496, 497, 512, 600, 4096, 20000, 33000, 100000, 131056, 131057, 131072, 140000, 1 << 20};
+
+Test(check, blocks_have_the_size_asked_for) {
+    for (unsigned i = 0; i < COUNT(sizes); i++) {
+        char *p = core_malloc(sizes[i]);
+        cr_assert_not_null(p);
+        cr_assert_eq((uintptr_t)p % 16, 0);
+        cr_assert_eq(core_usable_bytes(p), sizes[i]);
+        memset(p, 1, sizes[i]);
+        core_free(p);
+    }
+    assert_sound();
+}
+
+Test(check, calloc_gives_zeros) {
+    for (unsigned round = 0; round < 3; round++)
+        for (unsigned i = 0; i < COUNT(sizes); i++) {
+            unsigned char *p = core_calloc(1, sizes[i]);
+            for (size_t at = 0; at < sizes[i]; at++) cr_assert_eq(p[at], 0);
+            memset(p, 1, sizes[i]);
+            core_free(p);
+            check_drain();
+        }
+}
+
+Test(check, realloc_keeps_contents_and_moves) {
+    for (unsigned i = 0; i < COUNT(sizes); i++)
+        for (unsigned j = 0; j < COUNT(sizes); j++) {
+            unsigned char *p = core_malloc(sizes[i]);
+            memset(p, 7, sizes[i]);
+            unsigned char *q = core_realloc(p, sizes[j]);
+            if (!sizes[j]) continue; /* freed */
+            cr_assert_neq(p, q);
+            for (size_t at = 0; at < sizes[i] && at < sizes[j]; at++) cr_assert_eq(q[at], 7);
+            core_free(q);
+        }
+    assert_sound();
+}
+
+Test(check, alignments_are_kept) {
+    for (size_t alignment = 16; alignment <= 4 << 20; alignment *= 2)
+        for (unsigned i = 0; i < COUNT(sizes); i++) {
+            char *p = core_memalign(alignment, sizes[i]);
+            cr_assert_not_null(p);
+            cr_assert_eq((uintptr_t)p % alignment, 0);
+            cr_assert_eq(core_usable_bytes(p), sizes[i]);
+            memset(p, 3, sizes[i]);
+            core_free(p);
+        }
+    assert_sound();
+}
+
+Test(check, too_much_is_refused) {
+    static const size_t much[] = {PTRDIFF_MAX, PTRDIFF_MAX - 100, SIZE_MAX, SIZE_MAX - 16, SIZE_MAX - 5000};
+    for (unsigned i = 0; i < COUNT(much); i++) {
+        errno = 0;
+        cr_assert_null(core_malloc(much[i]));
+        cr_assert_eq(errno, ENOMEM);
+        cr_assert_null(core_memalign(4096, much[i]));
+    }
+    char *p = core_malloc(100);
+    cr_assert_null(core_realloc(p, PTRDIFF_MAX));
+    cr_assert_eq(core_usable_bytes(p), 100, "it is left as it was");
+}
+
+Test(check, a_freed_block_waits) {
+    void *p = core_malloc(100);
+    core_free(p);
+    for (unsigned i = 0; i < 8000; i++) {
+        void *q = core_malloc(100);
+        cr_assert_neq(q, p);
+        core_free(q);
+    }
+    check_drain();
+    cr_assert_eq(counters.taken_bytes, 0);
+    assert_sound();
+}
+
+Test(check, blocks_come_in_no_order) {
+    char *before = core_malloc(100);
+    unsigned up = 0, pages = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        char *p = core_malloc(100);
+        up += p > before;
+        pages += ((uintptr_t)p ^ (uintptr_t)before) < PAGE_BYTES;
+        before = p;
+    }
+    cr_assert(up > 300 && up < 800, "%u of 1000 lie above the one before", up);
+    cr_assert_gt(pages, 500, "a page is used up before the next");
+}
+
+Test(check, where_memory_is_short_the_quarantine_ends) {
+    void *p = core_malloc(20000);
+    core_free(p);
+    int64_t before = counters.taken_bytes;
+    unit_watch_kernel();
+    unit_kernel.mmaps_left = 0;
+    core_malloc(100 << 20);
+    cr_assert_lt(counters.taken_bytes, before);
+}
+
+Test(check, threads_hand_blocks_to_each_other) {
+    static struct unit_exchange exchange = {.most_bytes = 3000, .steps = 20000};
+    unit_run_threads(4, unit_exchange_run, &exchange);
+    cr_assert_eq(exchange.faults, 0);
+    unit_exchange_end(&exchange);
+    check_drain();
+    cr_assert(counters.taken_bytes == 0 && counters.heaps_open == 0);
+    assert_sound();
+}
+
+/* What was there before stays as it is. */
+Test(check_early, blocks_from_before_are_not_checked) {
+    static char *p[COUNT(sizes)];
+    for (unsigned i = 0; i < COUNT(sizes); i++) p[i] = core_malloc(sizes[i]);
+    cr_assert(check_start());
+    for (unsigned i = 0; i < COUNT(sizes); i++) {
+        size_t usable = core_usable_bytes(p[i]);
+        cr_assert_geq(usable, sizes[i]);
+        memset(p[i], 5, usable);
+        if (i % 2) {
+            p[i] = core_realloc(p[i], usable + 100);
+            for (size_t at = 0; at < usable; at++) cr_assert_eq(p[i][at], 5);
+        }
+        core_free(p[i]);
+    }
+    check_drain();
+    assert_sound();
+}
+
+static void refuse_beside_a_thread(unsigned index, void *started) {
+    (void)index;
+    core_free(core_malloc(16));
+    *(bool *)started = check_start();
+}
+Test(check_early, not_beside_threads_that_have_magazines) {
+    bool started = true;
+    core_free(core_malloc(16));
+    unit_run_threads(1, refuse_beside_a_thread, &started);
+    cr_assert(!started && core_check_level == 1);
+}
