@@ -115,7 +115,7 @@ def axes(frame):
         yield label(frame.x(t), frame.bottom + font * 1.5, f"{round(t, 6):g}", font, "middle" if t else "start")
         t += step
     yield label(frame.right, frame.bottom + font * 2.5, "seconds", font, "end")
-    yield label(4, frame.top - font * .8, f"resident memory, {frame.unit_name}", font)
+    yield label(4, frame.top - font * 1.1, f"resident memory, {frame.unit_name}", font)
 
 
 def curves(comparison, frame):
@@ -155,7 +155,7 @@ def timeline(comparison, width, height, font, kind):
     longest = max(points[-1][0] for points in chosen)
     most = max(max(count for _, count in points) for points in chosen)
     marks, top = legend(list(comparison.runs), width, font)
-    frame = Frame(width, height, font, longest, most, top + font * 1.6)
+    frame = Frame(width, height, font, longest, most, top + font * 2.0)
     return svg(width, height, [*marks, *axes(frame), *curves(comparison, frame)], describe(comparison), kind)
 
 

@@ -91,12 +91,18 @@ def inactive(runs_by_name):
 
 # --- the verdict ------------------------------------------------------------------------------
 
-def speed_words(value):
+def speed_words(all_figures):
+    """Of a job that ends, its wall time; of one that stays alive, the CPU it used. A difference
+    within what the runs spread is none."""
+    stays = any(entry["idle"] for entry in all_figures.values())
+    key, slower, faster = ("cpu_s", "more CPU", "less CPU") if stays else ("wall_s", "slower", "faster")
+    value = ratio(all_figures, key)
     if value is None:
         return ""
-    if abs(value - 1) < 0.03:
-        return " at the same speed"
-    return f", {say.percent(abs(value - 1))} {'slower' if value > 1 else 'faster'}"
+    noise = max(0.03, sum(all_figures[name][key]["spread"] for name in (OURS, STOCK)) / 2)
+    if abs(value - 1) < noise:
+        return " for the same CPU time" if stays else " at the same speed"
+    return f", {say.percent(abs(value - 1))} {slower if value > 1 else faster}"
 
 
 def is_saving(all_figures, key):
@@ -140,21 +146,21 @@ def verdict(all_figures, runs_by_name):
 
 
 def main_sentence(all_figures):
-    speed = ratio(all_figures, "wall_s")
+    speed = speed_words(all_figures)
     mean, peak = ratio(all_figures, "mean_rss"), ratio(all_figures, "peak_rss")
     saves_mean, saves_peak = is_saving(all_figures, "mean_rss"), is_saving(all_figures, "peak_rss")
     if saves_mean and saves_peak:
         return (f"lowtide saves {say.percent(1 - mean)} of mean and {say.percent(1 - peak)} of peak memory"
-                f"{speed_words(speed)}.")
+                f"{speed}.")
     if saves_mean:
-        return (f"lowtide saves {say.percent(1 - mean)} of mean memory{speed_words(speed)}; "
+        return (f"lowtide saves {say.percent(1 - mean)} of mean memory{speed}; "
                 "the peak is live memory, which no allocator can save.")
     if saves_peak:
-        return f"lowtide saves {say.percent(1 - peak)} of peak memory{speed_words(speed)}."
+        return f"lowtide saves {say.percent(1 - peak)} of peak memory{speed}."
     if mean is not None and mean > 1 + SMALL and median(all_figures[OURS], "mean_rss") > \
             median(all_figures[STOCK], "mean_rss") + LEAST_BYTES * 4:
-        return f"lowtide costs {say.percent(mean - 1)} more mean memory here{speed_words(speed)}: stay with glibc."
-    return f"No benefit: {why_no_benefit(all_figures)}{speed_words(speed).replace(' at', '; it runs at')}."
+        return f"lowtide costs {say.percent(mean - 1)} more mean memory here{speed}: stay with glibc."
+    return f"No benefit: {why_no_benefit(all_figures)}{speed.replace(' at', '; it runs at').replace(' for', '; it runs for')}."
 
 
 def above(all_figures, limit):

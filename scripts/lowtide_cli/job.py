@@ -91,12 +91,12 @@ class Job:
         """A dict of what was measured. CliError when the command cannot be started."""
         output = Output()
         with open(self.stdin, "rb") as stdin, open(self.errors or os.devnull, "ab") as errors:
-            floor = procfs.resident("self") or 0
+            floor, others = procfs.resident("self") or 0, procfs.pids()
             files = (stdin.fileno(), output.writing, errors.fileno())
             self.began = time.monotonic()
             self.pid = launch.start(self.command, self.allocator.environment, self.mask, files, new_session=True)
         output.begin()
-        self.tree = Tree(self.pid, with_orphans=True)
+        self.tree = Tree(self.pid, others, with_orphans=True)
         self.sampler = sampling.Sampler(self.tree, looks_at_heap=self.allocator.name == "lowtide")
         self.sampler.began = self.began
         self.quiet = Quiet()
@@ -222,7 +222,7 @@ class Job:
             "cpu_s": sum(u.ru_utime + u.ru_stime for u in self.usages),
             "minor_faults": sum(u.ru_minflt for u in self.usages),
             "peak_rss": peak, "mean_rss": sampling.mean_over_time(samples, "rss") or peak,
-            "last_rss": sampling.last(samples, "rss") or peak,
+            "last_rss": sampling.at_the_end(samples) or peak,
             # full samples are rarer than peaks are short: PSS keeps its share of RSS
             "peak_pss": peak_pss * max(1.0, peak / full_rss) if peak_pss else peak,
             "mean_pss": sampling.mean_over_time(samples, "pss"),

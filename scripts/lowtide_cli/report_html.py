@@ -89,7 +89,9 @@ def idle_number(comparison):
 
 def numbers(comparison):
     tiles = [number(comparison, "mean_rss", "Mean memory"), number(comparison, "peak_rss", "Peak memory"),
-             idle_number(comparison), number(comparison, "wall_s", "Wall time"), number(comparison, "cpu_s", "CPU time")]
+             idle_number(comparison),
+             "" if report_text.moments(comparison) else number(comparison, "wall_s", "Wall time"),
+             number(comparison, "cpu_s", "CPU time")]
     tiles = [tile for tile in tiles if tile]
     return f'<dl class="numbers" aria-label="lowtide against stock glibc">{"".join(tiles)}</dl>' if tiles else ""
 
@@ -117,7 +119,7 @@ def facts(comparison):
 
 def how(comparison):
     runs = report_text.runs_text(comparison)
-    idle = (" The job stays alive: figures go up to the end of the idle time, wall time up to its beginning."
+    idle = (" The job stays alive: figures go up to the end of the idle time, the time until idle up to its beginning."
             if comparison.idle_s else "")
     return (f"{runs[0].upper() + runs[1:]}. The runs alternated after a warm-up. RSS is the sum over all processes of the job, "
             f"sampled at a cost of less than 2 % of a core; PSS counts shared pages once.{idle}")

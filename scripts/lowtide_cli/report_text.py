@@ -26,7 +26,8 @@ def moments(comparison):
 def rows(comparison):
     """The table with its head, as texts: first what runs cost, then what was held when idle."""
     idle = moments(comparison)
-    yield ["", *(head for _, head, _ in COLUMNS), *(f"idle {m} s" for m in idle)]
+    heads = ["until idle" if key == "wall_s" and idle else head for key, head, _ in COLUMNS]
+    yield ["", *heads, *(f"idle {m} s" for m in idle)]
     for name, entry in comparison.figures.items():
         yield [name, *(cell(entry[key], write) for key, _, write in COLUMNS),
                *(cell(entry["idle"].get(m), say.memory) for m in idle)]

@@ -1,17 +1,21 @@
 """Memory of a job over time, at a cost of under 2 % of a core.
 
-Two kinds of samples. A *light* one reads the kernel's counter of resident pages of each process
-(statm). A *full* one reads smaps_rollup, for which the kernel walks the page tables: it brings PSS,
-USS, anonymous memory and swap, and takes milliseconds for each GB. Each kind is taken so seldom
-that what it has cost stays below its share of the time: 0.7 % for each, and 0.4 % for a look at
-the heap (smaps), which says how much of the resident memory is lowtide's.
+A *light* sample reads the kernel's counter of resident pages of each process (statm). A *full* one
+reads smaps_rollup as well, for which the kernel walks the page tables: it brings PSS, USS,
+anonymous memory and swap, and takes milliseconds for each GB. A look at the *heap* (smaps) says
+how much of the resident memory is lowtide's, and a *search* finds new processes. Each is done so
+seldom that what it has cost stays below its share of the time. Jobs of many processes on machines
+of many cores may cost that for each second core.
 """
+import os
 import time
 
 from . import procfs
 
-LEAST_LIGHT_S, LEAST_FULL_S, LEAST_HEAP_S = 0.01, 0.05, 0.1
-LIGHT_SHARE, FULL_SHARE, HEAP_SHARE = 0.007, 0.007, 0.004
+# of what: (seconds between two at least, share of the time at most)
+PACES = {"search": (0.02, 0.004), "light": (0.005, 0.005), "full": (0.05, 0.006), "heap": (0.1, 0.003)}
+
+CORES = len(os.sched_getaffinity(0))
 
 
 class Sample:
@@ -30,8 +34,9 @@ class Pace:
         self.least, self.share = least, share
         self.due = 0.0
 
-    def note(self, began, cost):
-        self.due = began + max(self.least, cost / self.share)
+    def note(self, began, cost, processes=1):
+        cores = max(1, min(processes, CORES // 2))
+        self.due = began + max(self.least, cost / (self.share * cores))
 
 
 class Sampler:
@@ -42,42 +47,45 @@ class Sampler:
         self.peaks = {}             # pid -> VmHWM
         self.largest = None         # (bytes, pid) of the largest process seen
         self.cost = 0.0             # CPU seconds of sampling
-        self.light = Pace(LEAST_LIGHT_S, LIGHT_SHARE)
-        self.full = Pace(LEAST_FULL_S, FULL_SHARE)
-        self.heap = Pace(LEAST_HEAP_S, HEAP_SHARE) if looks_at_heap else None
+        self.paces = {name: Pace(*pace) for name, pace in PACES.items()}
+        self.looks_at_heap = looks_at_heap
+        self.alive = []             # [(pid, Stat)] at the last light sample
         self.cpu = 0.0              # CPU seconds of the processes alive
 
     def wait_s(self):
         """Seconds until the next sample is due."""
-        return max(0.0, self.light.due - (self.clock() - self.began))
+        return max(0.0, self.paces["light"].due - (self.clock() - self.began))
+
+    def do(self, name, at, what, processes):
+        """Does something at its pace, and counts what it costs; its result, or None."""
+        pace = self.paces[name]
+        if at < pace.due:
+            return None
+        began = time.thread_time()
+        result = what()
+        cost = time.thread_time() - began
+        pace.note(at, cost, processes)
+        self.cost += cost
+        return result
 
     def tick(self):
         """Takes what is due; the sample, or None."""
         at = self.clock() - self.began
-        if at < self.light.due:
+        if at < self.paces["light"].due:
             return None
-        spent = time.thread_time()
-        self.tree.update()
-        alive = self.tree.alive()
-        self.cpu = sum(stat.cpu for _, stat in alive)
-        sample = self.take_light(at, alive)
-        light_cost = time.thread_time() - spent
-        self.light.note(at, light_cost)
+        many = len(self.tree.members)
+        self.do("search", at, self.tree.update, many)
+        sample = self.do("light", at, lambda: self.take_light(at), many)
         if sample:
-            if at >= self.full.due:
-                self.take_full(sample, alive)
-                full_cost = time.thread_time() - spent - light_cost
-                self.full.note(at, full_cost)
-            if self.heap and at >= self.heap.due and sample.pss is not None:
-                began = time.thread_time()
-                sizes = [procfs.lowtide_heap(pid) for pid, _ in alive]
-                sample.heap = sum(size for size in sizes if size)
-                self.heap.note(at, time.thread_time() - began)
+            self.do("full", at, lambda: self.take_full(sample), many)
+            if self.looks_at_heap and sample.pss is not None:
+                self.do("heap", at, lambda: self.take_heap(sample), many)
             self.samples.append(sample)
-        self.cost += time.thread_time() - spent
         return sample
 
-    def take_light(self, at, alive):
+    def take_light(self, at):
+        alive = self.alive = self.tree.alive()
+        self.cpu = sum(stat.cpu for _, stat in alive)
         sizes = [(procfs.resident(pid), pid) for pid, _ in alive]
         sizes = [(size, pid) for size, pid in sizes if size]
         if not sizes:
@@ -87,17 +95,21 @@ class Sampler:
             self.largest = largest
         return Sample(at, len(sizes), sum(size for size, _ in sizes))
 
-    def take_full(self, sample, alive):
+    def take_full(self, sample):
         """What cannot be read (another user's, already gone) counts with its resident size only."""
-        found = [procfs.rollup(pid) for pid, _ in alive]
+        found = [procfs.rollup(pid) for pid, _ in self.alive]
         found = [entry for entry in found if entry]
-        for pid, _ in alive[:64]:
+        for pid, _ in self.alive[:64]:
             peak = procfs.peak_resident(pid)
             if peak:
                 self.peaks[pid] = max(peak, self.peaks.get(pid, 0))
         if len(found) == sample.processes:
             for name in procfs.ROLLUP_FIELDS:
                 setattr(sample, name, sum(entry[name] for entry in found))
+
+    def take_heap(self, sample):
+        sizes = [procfs.lowtide_heap(pid) for pid, _ in self.alive]
+        sample.heap = sum(size for size in sizes if size)
 
 
 def mean_over_time(samples, field, begin=None, end=None):
@@ -115,8 +127,11 @@ def most(samples, field):
     return max((getattr(s, field) for s in samples if getattr(s, field) is not None), default=None)
 
 
-def last(samples, field):
-    return next((getattr(s, field) for s in reversed(samples) if getattr(s, field) is not None), None)
+def at_the_end(samples, within=0.03):
+    """Resident bytes at the end of a run; a sample taken while the process was being torn down
+    would say too little, so the largest of the last moments counts."""
+    late = [s.rss for i, s in enumerate(reversed(samples)) if i < 2 or samples[-1].t - s.t < within]
+    return max(late, default=None)
 
 
 def heap_share(samples):

@@ -49,7 +49,7 @@ class Summary:
     def lines(self, usage):
         samples, statistics = self.sampler.samples, self.statistics()
         peak = max([sampling.most(samples, "rss") or 0, *self.sampler.peaks.values(), usage.ru_maxrss * 1024])
-        mean, last = sampling.mean_over_time(samples, "rss"), sampling.last(samples, "rss")
+        mean, last = sampling.mean_over_time(samples, "rss"), sampling.at_the_end(samples)
         yield f"RSS          peak {say.memory(peak)}, mean {say.memory(mean)}, last {say.memory(last)}"
         if statistics:
             yield (f"heap at exit live {say.memory(statistics['live_bytes'])}, "

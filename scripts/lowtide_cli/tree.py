@@ -12,12 +12,14 @@ from . import procfs
 
 
 class Tree:
-    def __init__(self, pid, with_orphans=False):
+    """`others` are the pids that were there before the job: none of them is looked at."""
+
+    def __init__(self, pid, others=(), with_orphans=False):
         self.root = pid
         self.own = os.getpid()
         self.with_orphans = with_orphans
         self.members = {}       # pid -> start time
-        self.foreign = set()    # seen, and not ours
+        self.foreign = set(others) - {pid}      # seen, and not ours
         root = procfs.stat(pid)
         if root:
             self.members[pid] = root.started
