@@ -19,6 +19,7 @@ F_SETPIPE_SZ, PIPE_BYTES = 1031, 1 << 20
 WINDOW_S, QUIET_SHARE = 0.5, 0.05       # quiet = less than 5 % of a core for half a second
 LEFT_ALONE_S = 2.0                      # processes that outlive the command may be quiet for so long
 IDLE_MOMENTS = (1, 2, 4, 8)
+FEW = 3                                 # with fewer samples only the kernel's peak is known
 
 
 class Output:
@@ -201,7 +202,7 @@ class Job:
         samples = self.sampler.samples
         largest_rss = max((usage.ru_maxrss * 1024 for usage in self.usages), default=0)
         found = [sampling.most(samples, "rss") or 0, *self.sampler.peaks.values()]
-        if largest_rss > floor * 1.05 or not samples:
+        if largest_rss > floor * 1.05 or len(samples) < FEW:
             found.append(largest_rss)
         return max(found)
 
@@ -213,7 +214,8 @@ class Job:
         if self.idle_s and not idle:
             self.notes.append("it was never idle long enough to be looked at")
         peak = self.peak(floor)
-        if len(samples) < 3:
+        is_short = len(samples) < FEW
+        if is_short:
             self.notes.append("too short for samples over time; the peak is the kernel's")
         peak_pss, full_rss = sampling.most(samples, "pss"), sampling.most([s for s in samples if s.pss], "rss")
         return {
@@ -221,10 +223,10 @@ class Job:
             "system_s": sum(u.ru_stime for u in self.usages),
             "cpu_s": sum(u.ru_utime + u.ru_stime for u in self.usages),
             "minor_faults": sum(u.ru_minflt for u in self.usages),
-            "peak_rss": peak, "mean_rss": sampling.mean_over_time(samples, "rss") or peak,
-            "last_rss": sampling.at_the_end(samples) or peak,
+            "peak_rss": peak, "mean_rss": peak if is_short else sampling.mean_over_time(samples, "rss"),
+            "last_rss": peak if is_short else sampling.at_the_end(samples),
             # full samples are rarer than peaks are short: PSS keeps its share of RSS
-            "peak_pss": peak_pss * max(1.0, peak / full_rss) if peak_pss else peak,
+            "peak_pss": peak if is_short or not peak_pss else peak_pss * max(1.0, peak / full_rss),
             "mean_pss": sampling.mean_over_time(samples, "pss"),
             "peak_swap": sampling.most(samples, "swap") or 0,
             "anon_share": share(samples), "heap_share": sampling.heap_share(samples),

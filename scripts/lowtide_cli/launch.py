@@ -2,6 +2,8 @@
 import ctypes
 import errno
 import os
+import resource
+import shutil
 import signal
 
 from . import say
@@ -23,15 +25,19 @@ def become_subreaper():
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def is_elf(path):
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
 def execute(command, environment):
     """As execvp(3): a script without an interpreter's line is the shell's."""
     try:
         os.execvpe(command[0], command, environment)
     except OSError as reason:
-        if reason.errno != errno.ENOEXEC:
+        path = shutil.which(command[0], path=environment.get("PATH")) or command[0]
+        if reason.errno != errno.ENOEXEC or is_elf(path):
             raise
-    import shutil
-    path = shutil.which(command[0], path=environment.get("PATH")) or command[0]
     os.execve("/bin/sh", ["sh", path, *command[1:]], environment)
 
 
@@ -49,6 +55,8 @@ def prepare_child(mask, files, new_session):
 
 
 def exec_failed(command, code):
+    if code == errno.ENOENT and shutil.which(command[0]):
+        return say.CliError(f"{command[0]}: its interpreter or loader does not exist", say.CANNOT_EXECUTE)
     if code in (errno.ENOENT, errno.ENOTDIR):
         return say.CliError(f"{command[0]}: no such command", say.NOT_FOUND)
     return say.CliError(f"{command[0]}: {os.strerror(code)}", say.CANNOT_EXECUTE)
@@ -85,10 +93,10 @@ def end_like(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
     try:
-        import resource
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
     except (OSError, ValueError):
         pass

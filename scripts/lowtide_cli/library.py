@@ -79,7 +79,7 @@ def machine(library, *settings):
 def why_not_loaded(library):
     """The loader's own words, when the library cannot be preloaded here."""
     lines = [line for line in probe(library).splitlines() if "ERROR" in line]
-    return lines[0] if lines else "it says nothing when it is preloaded"
+    return lines[0] if lines else "programs do not run with it preloaded"
 
 
 def level_name(number):

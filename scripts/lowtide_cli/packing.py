@@ -89,6 +89,15 @@ class Packer:
             return 0.0
         return sum(self.node_peak(jobs) > limit for _ in range(nodes)) / nodes
 
+    def is_safe_enough(self, jobs, limit, allowed, nodes):
+        """The same question, but given up as soon as too many nodes have crossed."""
+        left = allowed * nodes
+        for _ in range(nodes):
+            left -= self.node_peak(jobs) > limit
+            if left < 0:
+                return False
+        return True
+
     def safe(self, limit):
         """Jobs that fit even when all peak at once."""
         return int(limit // self.peak) if self.peak else 0
@@ -100,7 +109,7 @@ class Packer:
         most = max(least + 1, int(limit / max(mean, 1)) + 1)
         while most - least > 1:
             middle = (least + most) // 2
-            if self.crossing(middle, limit, nodes) <= allowed:
+            if self.is_safe_enough(middle, limit, allowed, nodes):
                 least = middle
             else:
                 most = middle

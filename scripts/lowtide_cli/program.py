@@ -131,7 +131,10 @@ def runtime_of(elf):
 
 def judge_file(elf, path, library):
     """(problem, advice) of an executable, or (None, None)."""
-    own = Elf(library)
+    try:
+        own = Elf(library)
+    except (NotElf, ValueError):
+        return f"the library is damaged: {library}", "build it again"
     if (elf.machine, elf.bits) != (own.machine, own.bits):
         return (f"other architecture: the program is {elf.architecture()}, the library {own.architecture()}",
                 "build the library for the program's architecture")

@@ -74,7 +74,7 @@ def say_machine(path, environment):
 
 def must_stand_aside(seen):
     """Programs that would not even start with the library preloaded."""
-    return seen.problem and seen.problem.startswith(("other libc", "sanitizer", "a memory checker"))
+    return seen.problem and seen.problem.startswith(("other libc", "sanitizer", "a memory checker", "the library is damaged"))
 
 
 class Watch:
