@@ -40,10 +40,36 @@ soak: $(BUILD)/test/model ## the model-based random test for an hour or SOAK_SEC
 lint: ## no warning from gcc and clang at the strictest
 	test/lint.sh
 
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INSTALL ?= install
+MANDIR := $(PREFIX)/share/man
+BASH_COMPLETION := $(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION := $(PREFIX)/share/zsh/site-functions
+
+install: all ## library, command, man pages and completions under DESTDIR/PREFIX (/usr/local)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(LIBDIR) $(PREFIX)/bin $(PREFIX)/lib/lowtide/lowtide_cli $(MANDIR)/man1 $(MANDIR)/man7 \
+	    $(BASH_COMPLETION) $(ZSH_COMPLETION))
+	$(INSTALL) -m 755 $(BUILD)/liblowtide.so $(DESTDIR)$(LIBDIR)/liblowtide.so
+	$(INSTALL) -m 755 scripts/lowtide $(DESTDIR)$(PREFIX)/bin/lowtide
+	$(INSTALL) -m 644 scripts/lowtide_cli/*.py $(DESTDIR)$(PREFIX)/lib/lowtide/lowtide_cli/
+	$(INSTALL) -m 644 man/lowtide.1 $(DESTDIR)$(MANDIR)/man1/lowtide.1
+	$(INSTALL) -m 644 man/liblowtide.7 $(DESTDIR)$(MANDIR)/man7/liblowtide.7
+	$(INSTALL) -m 644 completion/lowtide.bash $(DESTDIR)$(BASH_COMPLETION)/lowtide
+	$(INSTALL) -m 644 completion/_lowtide $(DESTDIR)$(ZSH_COMPLETION)/_lowtide
+
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR),$(LIBDIR)/liblowtide.so $(PREFIX)/bin/lowtide $(MANDIR)/man1/lowtide.1 $(MANDIR)/man7/liblowtide.7 \
+	    $(BASH_COMPLETION)/lowtide $(ZSH_COMPLETION)/_lowtide)
+	rm -rf $(DESTDIR)$(PREFIX)/lib/lowtide
+
+man: all ## the lists in man/liblowtide.7, from the tables of options and statistics
+	scripts/make-man
+
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo test soak lint clean help
+.PHONY: all demo test soak lint install uninstall man clean help

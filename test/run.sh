@@ -15,8 +15,9 @@ declare -A suite=(
     [pressure]="make -s pressure-tests"
     [sleep]="make -s sleep-tests"
     [programs]="test/preload/run.sh"
+    [command]="test/command/run.sh"
 )
-order=(lint unit stress model faults traps fuzz pressure sleep programs)
+order=(lint unit stress model faults traps fuzz pressure sleep programs command)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)

@@ -1,5 +1,6 @@
 """The shared library: where it is, and what it says of itself and of the machine."""
 import functools
+import glob
 import json
 import os
 import re
@@ -14,10 +15,11 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 
 def candidates():
     """Beside the script in the repository, or where `make install` puts it."""
-    above = os.path.dirname(HERE)               # scripts/, or PREFIX/lib/lowtide
-    yield os.path.join(os.path.dirname(above), "build", NAME)
-    yield os.path.join(os.path.dirname(above), NAME)
-    for directory in ("/usr/local/lib", "/usr/lib64", "/usr/lib"):
+    place = os.path.dirname(os.path.dirname(HERE))      # the repository, or PREFIX/lib
+    yield os.path.join(place, "build", NAME)
+    prefix = os.path.dirname(place)
+    for directory in (place, *glob.glob(f"{prefix}/lib/*-linux-gnu"), f"{prefix}/lib64", "/usr/local/lib", "/usr/lib64",
+                      "/usr/lib"):
         yield os.path.join(directory, NAME)
 
 
