@@ -1,6 +1,6 @@
 """`lowtide compare`: the same job under several allocators, and what each costs."""
-import json
 import os
+import select
 import shutil
 import signal
 import stat
@@ -91,6 +91,8 @@ class Stdin:
             self.path = os.path.realpath(self.path) if os.path.exists(os.path.realpath(self.path)) else self.path
         elif stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
             self.path = os.path.join(directory, "stdin")
+            if not select.select([0], [], [], 1.0)[0]:
+                say.note("reading stdin to its end, to give every run the same; use </dev/null if the job does not read it")
             with open(self.path, "wb") as file, open(0, "rb", closefd=False) as own:
                 shutil.copyfileobj(own, file, 1 << 20)
 
@@ -208,7 +210,10 @@ class Comparison:
         ended = figures.endings(self.runs)
         found += [ended] if ended else []
         found += [f"{name} was not active in {why}" for name, why in figures.inactive(self.runs).items()]
-        remarks = {run.get("remark") for run in self.runs.get("lowtide", [])} - {None}
+        heap = figures.median(self.figures.get(peers.OURS, {}), "heap_share")
+        if heap is not None:
+            found.append(f"{say.percent(heap)} of resident memory under lowtide was heap, the rest is code, files and stacks")
+        remarks = {run.get("remark") for run in self.runs.get(peers.OURS, [])} - {None}
         found += sorted(remarks)
         notes = {note: name for name, runs in self.runs.items() for run in runs for note in run["notes"]}
         found += [f"{note} ({name})" for note, name in notes.items()]

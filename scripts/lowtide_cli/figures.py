@@ -91,6 +91,12 @@ def inactive(runs_by_name):
 
 # --- the verdict ------------------------------------------------------------------------------
 
+def is_same(all_figures, key):
+    """Whether a difference is next to nothing, or within what the runs spread."""
+    spread = sum(all_figures[name][key]["spread"] for name in (OURS, STOCK)) / 2
+    return abs(ratio(all_figures, key) - 1) < max(0.03, spread)
+
+
 def speed_words(all_figures):
     """Of a job that ends, its wall time; of one that stays alive, the CPU it used. A difference
     within what the runs spread is none."""
@@ -99,8 +105,7 @@ def speed_words(all_figures):
     value = ratio(all_figures, key)
     if value is None:
         return ""
-    noise = max(0.03, sum(all_figures[name][key]["spread"] for name in (OURS, STOCK)) / 2)
-    if abs(value - 1) < noise:
+    if is_same(all_figures, key):
         return " for the same CPU time" if stays else " at the same speed"
     return f", {say.percent(abs(value - 1))} {slower if value > 1 else faster}"
 

@@ -217,7 +217,7 @@ class Job:
         is_short = len(samples) < FEW
         if is_short:
             self.notes.append("too short for samples over time; the peak is the kernel's")
-        peak_pss, full_rss = sampling.most(samples, "pss"), sampling.most([s for s in samples if s.pss], "rss")
+        peak_pss = sampling.most(samples, "pss")
         return {
             "wall_s": wall, "user_s": sum(u.ru_utime for u in self.usages),
             "system_s": sum(u.ru_stime for u in self.usages),
@@ -225,8 +225,7 @@ class Job:
             "minor_faults": sum(u.ru_minflt for u in self.usages),
             "peak_rss": peak, "mean_rss": peak if is_short else sampling.mean_over_time(samples, "rss"),
             "last_rss": peak if is_short else sampling.at_the_end(samples),
-            # full samples are rarer than peaks are short: PSS keeps its share of RSS
-            "peak_pss": peak if is_short or not peak_pss else peak_pss * max(1.0, peak / full_rss),
+            "peak_pss": peak if is_short or not peak_pss else max(peak_pss, peak - shared(samples)),
             "mean_pss": sampling.mean_over_time(samples, "pss"),
             "peak_swap": sampling.most(samples, "swap") or 0,
             "anon_share": share(samples), "heap_share": sampling.heap_share(samples),
@@ -235,6 +234,13 @@ class Job:
                      else launch.describe_status(self.status) if ended else "did not end",
             "samples": samples,
         }
+
+
+def shared(samples):
+    """By how much RSS was more than PSS when memory was largest. Full samples are rarer than peaks
+    are short, and what a peak adds is seldom shared."""
+    full = max((s for s in samples if s.pss is not None), key=lambda s: s.rss)
+    return full.rss - full.pss
 
 
 def share(samples):

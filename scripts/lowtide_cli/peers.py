@@ -2,9 +2,8 @@
 import glob
 import os
 import re
-import subprocess
 
-from . import config, library, say
+from . import config, library, procfs, say
 
 # As much as glibc can be told to give back, by its manual: one arena, and thresholds that stay.
 TUNED = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072",
@@ -92,7 +91,6 @@ def glibc_version():
 
 def describe_machine():
     """[(what, text)] of what a reader of results needs to know."""
-    from . import procfs
     cpu = procfs.key_values("cpuinfo").get("model name", os.uname().machine)
     total = procfs.meminfo().get("MemTotal")
     system = "Linux"
@@ -112,15 +110,3 @@ def huge_pages():
             return re.search(r"\[(\w+)\]", file.read()).group(1)
     except (OSError, AttributeError):
         return "unknown"
-
-
-def library_version(path):
-    """For the peers only what their file's name says."""
-    match = re.search(r"\.so\.([0-9.]+)$", path)
-    return match.group(1) if match else os.path.basename(path)
-
-
-def loads(path):
-    """Whether the loader takes the library here; it only prints a line when it does not."""
-    done = subprocess.run(["/bin/true"], env={"LD_PRELOAD": path}, stderr=subprocess.PIPE)
-    return b"ERROR" not in done.stderr

@@ -215,5 +215,13 @@ def judge_process(pid, library):
         return NOT_ACTIVE, seen
     if not any(re.match(r"libc\.so|libc-", os.path.basename(file)) for file in mapped):
         return STARTING, seen           # preloads are mapped before libc
-    return NOT_ACTIVE, Program(path, "the loader did not map the library",
-                               "see its message above; is the file readable for this user?")
+    return NOT_ACTIVE, Program(path, *why_not_mapped(pid, library))
+
+
+def why_not_mapped(pid, library):
+    """(problem, advice) for a process that the loader could have served."""
+    environment = procfs.read(f"{pid}/environ")
+    if environment is not None and library.encode() not in environment:
+        return ("LD_PRELOAD was taken out of its environment on the way",
+                "by sudo, env -i or LOWTIDE_CHILDREN=0: put `lowtide run` behind that")
+    return "the loader did not map the library", "see its message; is the file readable for this user?"

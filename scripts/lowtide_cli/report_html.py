@@ -71,7 +71,7 @@ def number(comparison, key, title):
         return ""
     write = next(write for name, _, write in report_text.COLUMNS if name == key)
     own, stock = (write(figures.median(comparison.figures[name], key)) for name in ("lowtide", "glibc"))
-    kind = "less" if value < 0.97 else "more-than" if value > 1.03 else ""
+    kind = "" if figures.is_same(comparison.figures, key) else "less" if value < 1 else "more-than"
     return (f'<div><dt>{title}</dt><dd class="{kind}">{text}<small>{own} for {stock}</small></dd></div>')
 
 

@@ -18,7 +18,7 @@ LOOKS_S = (1.0, 3.0, 10.0)      # it may, though
 SI_KERNEL = 0x80                # the sender of a signal was the terminal
 STOPPING = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE,
-                 signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
+                 signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS, signal.SIGPIPE}
 
 
 def arguments_run(parser):
@@ -150,8 +150,8 @@ def not_active(seen):
 class Keeper:
     """Waits for the child, forwards signals, and does something useful meanwhile."""
 
-    def __init__(self, pid, watch, summary, usual):
-        self.pid, self.watch, self.summary, self.usual = pid, watch, summary, usual
+    def __init__(self, pid, watch, summary):
+        self.pid, self.watch, self.summary = pid, watch, summary
         self.failed = False
         self.signals = signal.valid_signals() - NOT_FORWARDED | {signal.SIGCHLD}
 
@@ -243,7 +243,7 @@ def run_child(options, command, environment, path, stands_aside):
     watch = None if stands_aside else Watch(pid, path, options, command, environment)
     if summary:
         summary.begin(pid)
-    keeper = Keeper(pid, watch, summary, usual)
+    keeper = Keeper(pid, watch, summary)
     status, usage = keeper.wait(options.require)
     unserved = watch.end() if watch else False
     if summary:

@@ -80,16 +80,17 @@ def usable(size, options):
 
 
 def course(run):
-    """[(time, bytes of PSS)]: every sample's RSS, times the share that the full sample before it
-    had; and the peak, which may have been between two samples."""
-    points, part = [], None
-    first = next((s.pss / s.rss for s in run["samples"] if s.pss is not None and s.rss), 1.0)
-    for sample in run["samples"]:
-        if sample.pss is not None and sample.rss:
-            part = sample.pss / sample.rss
-        points.append((sample.t, sample.rss * (first if part is None else part)))
-    if not points:
+    """[(time, bytes of PSS)]: every sample's RSS, less what was shared at the full sample before it;
+    and the peak, which may have been between two samples."""
+    samples = run["samples"]
+    if not samples:
         return [(0.0, run["peak_pss"])]
+    shared = next((s.rss - s.pss for s in samples if s.pss is not None), 0)
+    points = []
+    for sample in samples:
+        if sample.pss is not None:
+            shared = sample.rss - sample.pss
+        points.append((sample.t, max(0, sample.rss - shared)))
     highest = max(range(len(points)), key=lambda i: points[i][1])
     points[highest] = (points[highest][0], max(points[highest][1], run["peak_pss"]))
     return points
