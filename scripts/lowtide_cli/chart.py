@@ -9,7 +9,7 @@ import math
 from . import figures, say
 
 GLYPH = 0.56            # mean width of a letter, as a part of the font's size
-MOST_POINTS = 500
+MOST_POINTS = 300
 DASHES = {"glibc": "", "glibc-tuned": "9 4", "jemalloc": "2 3", "mimalloc": "10 3 2 3", "tcmalloc": "5 3", "lowtide": ""}
 LIGHT = {"glibc": "#5b6472", "glibc-tuned": "#8a5a12", "jemalloc": "#c2410c", "mimalloc": "#157f3b", "tcmalloc": "#7c3aed",
          "lowtide": "#0a5fc4"}

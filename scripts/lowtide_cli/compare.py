@@ -119,7 +119,7 @@ class Progress:
         text = f"run {self.done + 1} of {self.total}  {name:<11}  {sample.t:6.1f} s  RSS {say.memory(sample.rss):>9}"
         if self.done:
             left = (now - self.began - sample.t) / self.done * (self.total - self.done) - sample.t
-            text += f"  about {say.seconds(max(left, 1.0))} left"
+            text += f"  about {left / 60:.0f} min left" if left > 90 else f"  about {max(left, 1):.0f} s left"
         self.write(text)
 
     def finished(self, name, run, counted):

@@ -175,6 +175,6 @@ def above(all_figures, limit):
 
 
 def representative(runs):
-    """The run whose mean RSS is the median: its curve stands for all."""
-    ordered = sorted(runs, key=lambda run: run["mean_rss"])
-    return ordered[(len(ordered) - 1) // 2] if ordered else None
+    """The run that is nearest to the medians of mean RSS and wall time: its curve stands for all."""
+    middle = {key: statistics.median(run[key] for run in runs) or 1 for key in ("mean_rss", "wall_s")}
+    return min(runs, key=lambda run: sum(abs(run[key] / middle[key] - 1) for key in middle))

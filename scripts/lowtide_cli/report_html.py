@@ -129,7 +129,7 @@ def page(comparison):
     first, *more = comparison.verdict
     command = shlex.join(comparison.command)
     several = any(len(runs) > 1 for runs in comparison.runs.values())
-    thin = " Bold: the run with the median of mean memory; thin: the others." if several else ""
+    thin = " Bold: the run nearest to the medians; thin: the others." if several else ""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in comparison.notes)
     return f"""<!DOCTYPE html>
 <html lang="en">

@@ -88,7 +88,7 @@ def test_many_processes(tmp_path):
 
 def test_a_job_that_daemonises(tmp_path):
     """What goes on behind the command's back is measured, and ended once it is idle."""
-    work = f"import os, time\nif os.fork(): os._exit(0)\nos.setsid()\nx = b'x' * (30 << 20)\nend = time.time() + .5\nwhile time.time() < end: pass\ntime.sleep(60)"
+    work = "import os, time\nif os.fork(): os._exit(0)\nos.setsid()\nx = b'x' * (30 << 20)\nend = time.time() + .5\nwhile time.time() < end: pass\ntime.sleep(60)"
     began = time.monotonic()
     done = compare(PYTHON, "-c", work, options=["-n", "1", "--no-warm-up", "--with", "glibc", "--out", tmp_path])
     assert time.monotonic() - began < 15
