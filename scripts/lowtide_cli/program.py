@@ -221,7 +221,8 @@ def judge_process(pid, library):
 def why_not_mapped(pid, library):
     """(problem, advice) for a process that the loader could have served."""
     environment = procfs.read(f"{pid}/environ")
-    if environment is not None and library.encode() not in environment:
+    entries = [entry for entry in (environment or b"").split(b"\0") if entry.startswith(b"LD_PRELOAD=")]
+    if environment and not any(library.encode() in entry for entry in entries):
         return ("LD_PRELOAD was taken out of its environment on the way",
                 "by sudo, env -i or LOWTIDE_CHILDREN=0: put `lowtide run` behind that")
     return "the loader did not map the library", "see its message; is the file readable for this user?"

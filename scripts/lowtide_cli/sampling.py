@@ -12,9 +12,11 @@ import time
 
 from . import procfs
 
-# of what: (seconds between two at least, share of the time at most)
-PACES = {"search": (0.02, 0.004), "light": (0.005, 0.005), "full": (0.05, 0.006), "heap": (0.1, 0.003)}
+# of what: (seconds between two at least, share of the time at most, seconds between two at most);
+# a search that found a thousand new processes has cost much, but the next will not
+PACES = {"search": (0.02, 0.004, 0.5), "light": (0.005, 0.005, 0.5), "full": (0.05, 0.006, 60.0), "heap": (0.1, 0.003, 60.0)}
 
+BATCH = 64      # processes that are looked at in one light sample
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -30,13 +32,13 @@ class Sample:
 class Pace:
     """When something may be done again, if it is to take at most `share` of the time."""
 
-    def __init__(self, least, share):
-        self.least, self.share = least, share
+    def __init__(self, least, share, most=60.0):
+        self.least, self.share, self.most = least, share, most
         self.due = 0.0
 
     def note(self, began, cost, processes=1):
         cores = max(1, min(processes, CORES // 2))
-        self.due = began + max(self.least, cost / (self.share * cores))
+        self.due = began + min(max(self.least, cost / (self.share * cores)), self.most)
 
 
 class Sampler:
@@ -49,7 +51,8 @@ class Sampler:
         self.cost = 0.0             # CPU seconds of sampling
         self.paces = {name: Pace(*pace) for name, pace in PACES.items()}
         self.looks_at_heap = looks_at_heap
-        self.alive = []             # [(pid, Stat)] at the last light sample
+        self.known = {}             # pid -> (resident bytes, CPU seconds) when it was seen last
+        self.turn = 0
         self.cpu = 0.0              # CPU seconds of the processes alive
 
     def wait_s(self):
@@ -83,32 +86,49 @@ class Sampler:
             self.samples.append(sample)
         return sample
 
+    def choose(self):
+        """The processes to look at now: all, or of many the new ones and the next BATCH in turn."""
+        members = list(self.tree.members)
+        if len(members) <= BATCH:
+            return members
+        fresh = [pid for pid in members if pid not in self.known][:2 * BATCH]
+        self.turn = self.turn + BATCH if self.turn + BATCH < len(members) else 0
+        return fresh + members[self.turn:self.turn + BATCH]
+
     def take_light(self, at):
-        alive = self.alive = self.tree.alive()
-        self.cpu = sum(stat.cpu for _, stat in alive)
-        sizes = [(procfs.resident(pid), pid) for pid, _ in alive]
-        sizes = [(size, pid) for size, pid in sizes if size]
-        if not sizes:
+        """Of many processes those not looked at now count as they were seen last."""
+        looked_at = self.choose()
+        running = dict(self.tree.alive(looked_at))
+        for pid in looked_at:
+            size = procfs.resident(pid) if pid in running else None
+            if size:
+                self.known[pid] = (size, running[pid].cpu)
+            else:
+                self.known.pop(pid, None)
+        for pid in self.known.keys() - self.tree.members.keys():
+            del self.known[pid]
+        if not self.known:
             return None
-        largest = max(sizes)
+        self.cpu = sum(cpu for _, cpu in self.known.values())
+        largest = max((size, pid) for pid, (size, _) in self.known.items())
         if self.largest is None or largest[0] > self.largest[0]:
             self.largest = largest
-        return Sample(at, len(sizes), sum(size for size, _ in sizes))
+        return Sample(at, len(self.known), sum(size for size, _ in self.known.values()))
 
     def take_full(self, sample):
         """What cannot be read (another user's, already gone) counts with its resident size only."""
-        found = [procfs.rollup(pid) for pid, _ in self.alive]
+        found = [procfs.rollup(pid) for pid in self.known]
         found = [entry for entry in found if entry]
-        for pid, _ in self.alive[:64]:
+        for pid in list(self.known)[:BATCH]:
             peak = procfs.peak_resident(pid)
             if peak:
                 self.peaks[pid] = max(peak, self.peaks.get(pid, 0))
-        if len(found) == sample.processes:
+        if len(found) > 0.9 * sample.processes:     # the others have ended meanwhile
             for name in procfs.ROLLUP_FIELDS:
                 setattr(sample, name, sum(entry[name] for entry in found))
 
     def take_heap(self, sample):
-        sizes = [procfs.lowtide_heap(pid) for pid, _ in self.alive]
+        sizes = [procfs.lowtide_heap(pid) for pid in self.known]
         sample.heap = sum(size for size in sizes if size)
 
 

@@ -55,15 +55,17 @@ class Tree:
             del self.members[pid]
         self.most = max(self.most, len(self.members))
 
-    def alive(self):
-        """[(pid, Stat)] of those that run; drops the rest, also pids that are someone else's now."""
+    def alive(self, pids=None):
+        """[(pid, Stat)] of those (or all) that run; drops the rest, also pids that are someone
+        else's now."""
         found = []
-        for pid, started in list(self.members.items()):
+        for pid in list(self.members) if pids is None else pids:
+            started = self.members.get(pid)
             stat = procfs.stat(pid)
             if stat and stat.started == started and stat.state not in "ZX":
                 found.append((pid, stat))
             elif not stat or stat.started != started:
-                del self.members[pid]
+                self.members.pop(pid, None)
         return found
 
     def signal(self, number):
