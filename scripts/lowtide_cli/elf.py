@@ -4,6 +4,7 @@ import struct
 
 PT_DYNAMIC, PT_INTERP, SHT_SYMTAB, SHT_DYNSYM = 2, 3, 2, 11
 DT_NEEDED, DT_STRTAB = 1, 5
+FUNCTIONS = (2, 10)     # types of symbols: functions, and those chosen at load time
 MACHINES = {3: "i386", 21: "ppc64", 22: "s390", 40: "arm", 62: "x86-64", 183: "aarch64", 243: "riscv", 258: "loongarch"}
 
 
@@ -12,8 +13,7 @@ class NotElf(Exception):
 
 
 class Elf:
-    """Small reader. `defined` is the set of names of functions that the file defines, from its
-    dynamic symbols, `local` those that only its full table knows (empty when it was stripped)."""
+    """Small reader. Symbols are looked for by name, since large programs have a million of them."""
 
     def __init__(self, path):
         with open(path, "rb") as file:
@@ -27,8 +27,6 @@ class Elf:
             self.read()
         except (struct.error, IndexError):
             raise NotElf(path) from None
-        finally:
-            self.data.close()
 
     def unpack(self, layout, at):
         return struct.unpack_from(self.order + layout, self.data, at)
@@ -48,8 +46,6 @@ class Elf:
         self.interpreter = next((self.text(s[1]) for s in self.segments if s[0] == PT_INTERP), None)
         self.is_dynamic = any(s[0] == PT_DYNAMIC for s in self.segments)
         self.needed = list(self.read_needed())
-        self.defined = set(self.read_functions(SHT_DYNSYM))
-        self.local = set(self.read_functions(SHT_SYMTAB))
         self.section_names = set(self.read_section_names())
 
     def read_segment(self, at):
@@ -85,18 +81,39 @@ class Elf:
             if strings is not None:
                 yield from (self.text(strings + value) for tag, value in entries if tag == DT_NEEDED)
 
-    def read_functions(self, wanted):
-        for _, kind, offset, size, link, entry in self.sections:
-            if kind != wanted or not entry or link >= len(self.sections):
-                continue
-            strings = self.sections[link][2]
-            for at in range(offset, offset + size, entry):
-                if self.bits == 64:
-                    name, info, _, section = self.unpack("IBBH", at)
-                else:
-                    name, _, _, info, _, section = self.unpack("IIIBBH", at)
-                if section and info & 15 in (2, 10):    # functions, and those chosen at load time
-                    yield self.text(strings + name)
+    def defines(self, *names):
+        """Whether a function of one of these names is defined for other libraries to use."""
+        return any(self.has_function(name, (SHT_DYNSYM,)) for name in names)
+
+    def knows(self, *names):
+        """The same for any function, as far as the file was not stripped."""
+        return any(self.has_function(name, (SHT_DYNSYM, SHT_SYMTAB)) for name in names)
+
+    def has_function(self, name, tables):
+        for _, kind, offset, size, link, _ in self.sections:
+            if kind in tables and link < len(self.sections):
+                places = self.find_name(name, self.sections[link])
+                if places and self.has_symbol(places, offset, size):
+                    return True
+        return False
+
+    def find_name(self, name, strings):
+        """Where it is in a table of strings; it may also be the end of a longer name."""
+        begin, end, found = strings[2], strings[2] + strings[3], set()
+        at = self.data.find(name.encode() + b"\0", begin, end)
+        while at >= 0:
+            found.add(at - begin)
+            at = self.data.find(name.encode() + b"\0", at + 1, end)
+        return found
+
+    def has_symbol(self, places, offset, size):
+        if self.bits == 64:
+            layout, info_at, section_at = struct.Struct(self.order + "IBxH16x"), 1, 2
+        else:
+            layout, info_at, section_at = struct.Struct(self.order + "I8xBxH"), 1, 2
+        table = self.data[offset:offset + size - size % layout.size]
+        return any(symbol[0] in places and symbol[section_at] and symbol[info_at] & 15 in FUNCTIONS
+                   for symbol in layout.iter_unpack(table))
 
     def read_section_names(self):
         index = self.header[4]

@@ -16,7 +16,7 @@ def is_free_threaded(path):
         elf = Elf(path)
     except (NotElf, OSError, ValueError):
         return False
-    if "_Py_MergeZeroLocalRefcount" in elf.defined:
+    if elf.defines("_Py_MergeZeroLocalRefcount"):
         return True
     return any(re.match(r"libpython3\.\d+t\.so", library) for library in elf.needed)
 
@@ -45,7 +45,7 @@ def objects(path, arguments, environment, is_direct=True):
     if environment.get("LOWTIDE_PYTHON") == "off":
         return False, "pymalloc, since LOWTIDE_PYTHON=off"
     chosen = environment.get("PYTHONMALLOC")
-    if chosen is not None:
+    if chosen:      # an empty one is no choice
         return chosen == "malloc", f"PYTHONMALLOC={chosen} is set"
     if is_free_threaded(path):
         return False, "mimalloc of its own: a free-threaded build"

@@ -18,12 +18,15 @@ MOST_SCRIPTS = 4        # a script whose interpreter is a script
 CHECKERS = ("valgrind", "heaptrack")
 # Allocators that are part of a program under names of their own: malloc stays where it was.
 BUNDLED = (
-    ("_rjem_malloc", "Rust's jemalloc"), ("je_malloc", "jemalloc"), ("mi_malloc", "mimalloc"),
-    ("tc_malloc", "tcmalloc"), ("scalloc", "scalloc"),
+    ("_rjem_malloc", "Rust's jemalloc"), ("je_malloc", "jemalloc"), ("mi_malloc", "mimalloc"), ("tc_malloc", "tcmalloc"),
+    ("_ZN2v87Isolate3NewERKNS0_12CreateParamsE", "V8's heap"),
 )
-OTHER_RUNTIMES = (
-    (".go.buildinfo", "Go's runtime"), (".note.go.buildid", "Go's runtime"),
+LINKED = (
+    ("AddressSanitizer", ("__asan_init",)), ("jemalloc's, linked statically", ("mallctl", "je_malloc")),
+    ("mimalloc's, linked statically", ("mi_malloc",)), ("tcmalloc's, linked statically", ("tc_malloc",)),
 )
+SANITIZERS = (("__asan_init", "AddressSanitizer"), ("__tsan_init", "ThreadSanitizer"), ("__msan_init", "MemorySanitizer"),
+              ("__hwasan_init", "HWAddressSanitizer"), ("__lsan_init", "LeakSanitizer"))
 
 
 class Program:
@@ -96,37 +99,25 @@ def is_privileged(path):
 
 def own_malloc(elf):
     """Whose malloc an executable has that defines the function itself: it comes before a preload."""
-    if "malloc" not in elf.defined:
+    if not elf.defines("malloc"):
         return None
-    everything = elf.defined | elf.local
-    for names, whose in ((("__asan_init",), "AddressSanitizer"), (("mallctl", "je_malloc", "malloc_conf"), "jemalloc"),
-                         (("mi_malloc",), "mimalloc"), (("tc_malloc", "MallocExtension_GetNumericProperty"), "tcmalloc")):
-        if everything & set(names):
-            return whose
-    return "its own"
+    return next((whose for whose, names in LINKED if elf.knows(*names)), "its own")
 
 
 def sanitizer_of(elf):
-    names = elf.defined | elf.local
-    for prefix, name in (("__asan_init", "AddressSanitizer"), ("__tsan_init", "ThreadSanitizer"),
-                         ("__msan_init", "MemorySanitizer"), ("__hwasan_init", "HWAddressSanitizer"),
-                         ("__lsan_init", "LeakSanitizer")):
-        if prefix in names:
-            return name
-    found = [re.match(r"lib(asan|tsan|hwasan|lsan)\.so", library) for library in elf.needed]
-    return next((f"lib{match.group(1)}" for match in found if match), None)
+    for library in elf.needed:
+        if re.match(r"lib(asan|tsan|hwasan|lsan)\.so", library):
+            return library.split(".")[0]
+    return next((name for symbol, name in SANITIZERS if elf.knows(symbol)), None)
 
 
 def runtime_of(elf):
     """Another allocator inside that malloc's preload does not reach, or None."""
-    for section, name in OTHER_RUNTIMES:
-        if section in elf.section_names:
-            return name
-    names = elf.defined | elf.local
-    for symbol, name in BUNDLED:
-        if symbol in names:
-            return name
-    return None
+    if elf.section_names & {".go.buildinfo", ".note.go.buildid"}:
+        return "Go's runtime"
+    if any(library.startswith(("libjli.so", "libjvm.so")) for library in elf.needed):
+        return "the Java heap"
+    return next((name for symbol, name in BUNDLED if elf.knows(symbol)), None)
 
 
 def judge_file(elf, path, library):
@@ -153,8 +144,7 @@ def judge_file(elf, path, library):
         return "a memory checker replaces malloc itself", "run the program without it"
     malloc = own_malloc(elf)
     if malloc:
-        whose = malloc if malloc == "its own" else f"{malloc}'s, linked statically"
-        return f"own allocator: the executable defines malloc ({whose})", "build the program without it"
+        return f"own allocator: the executable defines malloc ({malloc})", "build the program without it"
     return None, None
 
 

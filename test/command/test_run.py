@@ -89,6 +89,34 @@ def test_ctrl_c_on_a_terminal_arrives_once():
     assert b"interrupts 1" in seen and os.WEXITSTATUS(status) == 0
 
 
+def read_until(terminal, text, seen=b""):
+    limit = time.monotonic() + 20
+    while text not in seen and time.monotonic() < limit:
+        seen += os.read(terminal, 1000)
+    assert text in seen, seen
+    return seen
+
+
+def test_job_control_of_a_shell():
+    """Ctrl-Z stops both; fg lets both go on, and the program reads the terminal again."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve("/bin/bash", ["bash", "--norc", "--noediting", "-i"], environment(PS1="> ", HISTFILE="/dev/null", TERM="dumb"))
+    program = "import sys; print('be' + 'gin', flush=True); print('got', sys.stdin.readline(), flush=True)"
+    os.write(terminal, f"{PYTHON} {COMMAND} run --quiet -- {PYTHON} -c \"{program}\"; echo 'en'd=$?\n".encode())
+    read_until(terminal, b"begin")
+    os.write(terminal, b"\x1a")
+    read_until(terminal, b"Stopped")
+    os.write(terminal, b"fg\n")
+    time.sleep(0.3)
+    os.write(terminal, b"typed\n")
+    read_until(terminal, b"got typed")
+    os.write(terminal, b"exit\n")
+    os.close(terminal)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
 def test_program_ends_with_the_command():
     child = begin("run", "--", "bash", "-c", "echo $$; sleep 30; :")
     pid = int(child.stdout.readline())
