@@ -16,7 +16,6 @@ FAILED = 125                    # --require was not met
 SETTLED_S = 0.25                # a program that is the same for so long will not exec any more
 LOOKS_S = (1.0, 3.0, 10.0)      # it may, though
 SI_KERNEL = 0x80                # the sender of a signal was the terminal
-STOPPING = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE,
                  signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS, signal.SIGPIPE}
 
@@ -162,18 +161,16 @@ class Keeper:
             pass
 
     def stop_as_child(self):
-        """The child was stopped: so is this process, until someone lets it go on."""
+        """The child was stopped, as by Ctrl-Z: so is this process, until someone lets it go on. A
+        stop is told once, so going on before the child does is no second one."""
         os.kill(os.getpid(), signal.SIGSTOP)
         self.send(signal.SIGCONT)
 
     def handle(self, info):
         if info.si_signo == signal.SIGCHLD:
             return
-        if info.si_code == SI_KERNEL:       # from the terminal: the child has it as well
-            if info.si_signo in STOPPING:
-                os.kill(os.getpid(), signal.SIGSTOP)
-            return
-        self.send(info.si_signo)
+        if info.si_code != SI_KERNEL:       # otherwise from the terminal: the child has it as well
+            self.send(info.si_signo)
 
     def reap(self):
         """The child's status and usage once it has ended, else None."""

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -101,6 +102,17 @@ def programs(tmp_path_factory):
 def library_is_built():
     if not os.path.exists(LIBRARY):
         pytest.exit(f"no library at {LIBRARY}: run make", 1)
+
+
+@pytest.fixture(autouse=True)
+def within_a_minute():
+    """No test hangs."""
+    def give_up(*_):
+        raise TimeoutError("not done after 60 s")
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
 
 
 def pytest_terminal_summary(terminalreporter):
