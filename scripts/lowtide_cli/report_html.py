@@ -37,7 +37,7 @@ th,td{padding:8px 10px;text-align:right;border-bottom:1px solid var(--grid);whit
 thead th{color:var(--muted);font-weight:500;font-size:14px}
 th:first-child{text-align:left;padding-left:0}tbody th{font-weight:600}td:last-child,th:last-child{padding-right:0}
 tbody tr:last-child>*{border-bottom:0}
-td span{display:block;color:var(--muted);font-size:12.5px}
+td b{font-weight:inherit}td span{display:block;color:var(--muted);font-size:12.5px}
 .dot{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:9px}
 ul{margin:0;padding-left:20px}dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:0}
 dl.facts dt{color:var(--muted)}dl.facts dd{margin:0;overflow-wrap:anywhere}
@@ -51,7 +51,8 @@ tbody th{grid-column:1/-1;border:0;padding:2px 0 4px}
 tbody td,td:last-child{display:flex;justify-content:space-between;align-items:baseline;border:0;padding:2px 0;text-align:right}
 tbody td::before{content:attr(data-label);color:var(--muted);font-size:14px}td span{display:none}
 dl.facts{grid-template-columns:1fr}dl.facts dd{margin-bottom:6px}}
-@media print{@page{margin:14mm}:root{--page:#fff;--card:#fff;--text:#000;--muted:#444;--grid:#ccc;--line:#bbb;LIGHT}
+@media print{@page{margin:14mm}:root{color-scheme:light;--page:#fff;--card:#fff;--text:#000;--muted:#444;--grid:#ccc;
+--line:#bbb;--good:#116b34;--bad:#a3260f;LIGHT}
 body{font-size:11pt}main{max-width:none;padding:0}section,.numbers div{break-inside:avoid}svg.chart,.dot{print-color-adjust:exact;
 -webkit-print-color-adjust:exact}}
 """
@@ -96,8 +97,8 @@ def numbers(comparison):
     return f'<dl class="numbers" aria-label="lowtide against stock glibc">{"".join(tiles)}</dl>' if tiles else ""
 
 
-def table(comparison):
-    head, *body = report_text.rows(comparison)
+def table(rows, caption):
+    head, *body = rows
     cells = "".join(f'<th scope="col" role="columnheader">{html.escape(text) or "allocator"}</th>' for text in head)
     lines = []
     for name, *values in body:
@@ -105,10 +106,19 @@ def table(comparison):
         for title, value in zip(head[1:], values):
             middle, _, spread = value.partition(" ±")
             more = f"<span>±{spread}</span>" if spread else ""
-            row.append(f'<td role="cell" data-label="{html.escape(title)}"><b style="font-weight:inherit">{middle}</b>{more}</td>')
+            row.append(f'<td role="cell" data-label="{html.escape(title)}"><b>{middle}</b>{more}</td>')
         lines.append(f'<tr role="row">{"".join(row)}</tr>')
-    return (f'<div class="table"><table role="table"><caption>Each allocator in figures</caption><thead role="rowgroup">'
+    return (f'<div class="table"><table role="table"><caption>{caption}</caption><thead role="rowgroup">'
             f'<tr role="row">{cells}</tr></thead><tbody role="rowgroup">{"".join(lines)}</tbody></table></div>')
+
+
+def idle_section(comparison):
+    rows = report_text.idle_rows(comparison)
+    if not rows:
+        return ""
+    return ('<section aria-labelledby="h-idle"><h2 id="h-idle">Left resident when idle</h2>'
+            f'{table(rows, "Resident memory by seconds of idleness")}'
+            '<p class="foot">Idle: all processes of the job together use less than 5 % of a core.</p></section>')
 
 
 def facts(comparison):
@@ -155,8 +165,10 @@ def page(comparison):
 <section aria-labelledby="h-bars"><h2 id="h-bars">Mean and peak</h2>
 <figure>{chart.bars(comparison, 1000, 14, "wide")}{chart.bars(comparison, 360, 12.5, "narrow")}
 <figcaption>Solid with its figure: the mean over the whole run. Pale: the peak.</figcaption></figure></section>
-<section aria-labelledby="h-table"><h2 id="h-table">In figures</h2>{table(comparison)}
+<section aria-labelledby="h-table"><h2 id="h-table">In figures</h2>
+{table(report_text.cost_rows(comparison), "Each allocator in figures")}
 <p class="foot">{html.escape(how(comparison))}</p></section>
+{idle_section(comparison)}
 <section aria-labelledby="h-notes"><h2 id="h-notes">Was it the same job?</h2><ul>{notes}</ul></section>
 <section aria-labelledby="h-machine"><h2 id="h-machine">Machine</h2><dl class="facts">{facts(comparison)}</dl></section>
 </main>

@@ -23,14 +23,20 @@ def moments(comparison):
     return sorted({m for entry in comparison.figures.values() for m in entry["idle"]}, key=int)
 
 
-def rows(comparison):
-    """The table with its head, as texts: first what runs cost, then what was held when idle."""
-    idle = moments(comparison)
-    heads = ["until idle" if key == "wall_s" and idle else head for key, head, _ in COLUMNS]
-    yield ["", *heads, *(f"idle {m} s" for m in idle)]
-    for name, entry in comparison.figures.items():
-        yield [name, *(cell(entry[key], write) for key, _, write in COLUMNS),
-               *(cell(entry["idle"].get(m), say.memory) for m in idle)]
+def cost_rows(comparison):
+    """What runs cost, with its head, as texts."""
+    heads = ["until idle" if key == "wall_s" and moments(comparison) else head for key, head, _ in COLUMNS]
+    return [["", *heads], *([name, *(cell(entry[key], write) for key, _, write in COLUMNS)]
+                            for name, entry in comparison.figures.items())]
+
+
+def idle_rows(comparison):
+    """What was left resident when idle, in the same way; empty for a job that ends."""
+    found = moments(comparison)
+    if not found:
+        return []
+    return [["", *(f"after {m} s" for m in found)],
+            *([name, *(cell(entry["idle"].get(m), say.memory) for m in found)] for name, entry in comparison.figures.items())]
 
 
 def runs_text(comparison):
@@ -40,7 +46,11 @@ def runs_text(comparison):
 
 
 def lines(comparison):
-    yield from say.table(list(rows(comparison)))
+    yield from say.table(cost_rows(comparison))
+    if idle_rows(comparison):
+        yield ""
+        yield "left resident when idle"
+        yield from say.table(idle_rows(comparison))
     yield say.faint(f"{runs_text(comparison)}; RSS is the sum over all processes, sampled over time")
     for note in comparison.notes:
         yield note

@@ -50,6 +50,7 @@ class Sampler:
         self.largest = None         # (bytes, pid) of the largest process seen
         self.cost = 0.0             # CPU seconds of sampling
         self.paces = {name: Pace(*pace) for name, pace in PACES.items()}
+        self.paces["heap"].due = 0.05       # a program that has just begun has no heap
         self.looks_at_heap = looks_at_heap
         self.known = {}             # pid -> (resident bytes, CPU seconds) when it was seen last
         self.turn = 0
@@ -81,7 +82,7 @@ class Sampler:
         sample = self.do("light", at, lambda: self.take_light(at), many)
         if sample:
             self.do("full", at, lambda: self.take_full(sample), many)
-            if self.looks_at_heap and sample.pss is not None:
+            if self.looks_at_heap:
                 self.do("heap", at, lambda: self.take_heap(sample), many)
             self.samples.append(sample)
         return sample

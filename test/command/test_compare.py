@@ -99,10 +99,11 @@ def test_a_job_that_daemonises(tmp_path):
 def test_idle(tmp_path):
     job = JOB + "\ntime.sleep(100)"
     done = compare(PYTHON, "-c", job, options=["-n", "1", "--no-warm-up", "--idle", "2", "--out", tmp_path])
-    assert done.code == 0 and "idle 1 s" in done.out and "idle 2 s" in done.out and "idle 4 s" not in done.out
+    assert done.code == 0 and "after 1 s" in done.out and "after 2 s" in done.out and "after 4 s" not in done.out
     entry = figures(tmp_path)["allocators"]
     assert entry["lowtide"]["idle"]["2"]["median"] < 0.7 * entry["glibc"]["idle"]["2"]["median"]
     assert "idleness it holds" in done.out
+    assert "Left resident when idle" in (tmp_path / "report.html").read_text()
 
 
 def test_shorter_than_a_sample(tmp_path):

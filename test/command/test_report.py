@@ -13,8 +13,8 @@ SCREENS = [(1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     directory = tmp_path_factory.mktemp("page")
-    done = call("compare", "-n", "2", "--no-warm-up", "--with", "all", "--out", directory, "--",
-                PYTHON, "-c", JOB, "<script>alert('&')</script>", "a-very-long-argument-" * 12)
+    done = call("compare", "-n", "2", "--no-warm-up", "--with", "all", "--idle", "1", "--out", directory, "--",
+                PYTHON, "-c", JOB + "time.sleep(60)", "<script>alert('&')</script>", "a-very-long-argument-" * 12)
     assert done.code == 0, done.err
     return directory / "report.html"
 
@@ -50,6 +50,7 @@ def test_on_screens(chromium, page, width, height, dark):
     png = chromium.picture(page.parent / f"{width}-{'dark' if dark else 'light'}.png")
     assert colours(png) > 100
     assert chromium.value("document.documentElement.scrollWidth") <= width
+    assert chromium.value("[...document.querySelectorAll('.table')].every(t => t.scrollWidth <= t.clientWidth)")
     shown = ("[...document.querySelectorAll('svg.chart')].filter(s => s.getBoundingClientRect().height > 0)"
              ".flatMap(s => [...s.querySelectorAll('polyline.main')]).filter(p => p.getTotalLength() > 50).length")
     assert chromium.value(shown) >= 3
