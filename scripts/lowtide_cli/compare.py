@@ -58,6 +58,7 @@ def check_arguments(options):
     if options.fail_above is not None and options.fail_above <= 0:
         raise say.CliError("compare: --fail-above takes a ratio above 0, such as 1.1", say.USAGE)
     check_proc()
+    launch.fill_descriptors()
     program.resolve(options.command[0])
 
 

@@ -95,8 +95,16 @@ def call(arguments):
     raise say.CliError(f"unknown command {arguments[0]}; lowtide --help lists them", say.USAGE)
 
 
+def open_streams():
+    """What is printed goes nowhere where stdout or stderr was closed by whoever started this."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+
+
 def main(arguments):
     """Exit code; whatever goes wrong is told in one line."""
+    open_streams()
     try:
         code = call(arguments)
         sys.stdout.flush()

@@ -26,13 +26,12 @@ def read_text(path):
 
 class Stat:
     """The fields of /proc/PID/stat that are used here."""
-    __slots__ = ("state", "parent", "session", "minor_faults", "cpu", "started")
+    __slots__ = ("state", "parent", "cpu", "started")
 
     def __init__(self, text):
         fields = text[text.rindex(b")") + 2:].split()
         self.state = fields[0].decode()
-        self.parent, self.session = int(fields[1]), int(fields[3])
-        self.minor_faults = int(fields[7])
+        self.parent = int(fields[1])
         self.cpu = (int(fields[11]) + int(fields[12])) / TICK
         self.started = int(fields[19])
 

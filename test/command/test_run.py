@@ -132,6 +132,18 @@ def test_minimal_environment():
     assert done.out == "alive\n" and done.code == 0
 
 
+def test_closed_streams(tmp_path):
+    def close():
+        for number in (0, 1, 2):
+            os.close(number)
+    file = tmp_path / "file"
+    assert run("sh", "-c", f"echo written > {file}; exit 4", stdin=None, before=close).code == 4
+    assert file.read_text() == "written\n"
+    done = call("compare", "-n", "1", "--no-warm-up", "--out", tmp_path / "out", "--", "sh", "-c", "cat; echo same", stdin=None,
+                before=close)
+    assert done.code == 0 and (tmp_path / "out" / "report.html").exists()
+
+
 def test_exec_becomes_the_program():
     child = begin("run", "--exec", "--", "sh", "-c", "echo $$")
     out, err = child.communicate(timeout=20)
