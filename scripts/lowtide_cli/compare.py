@@ -154,7 +154,7 @@ class Measuring:
         self.options, self.allocators = options, allocators
         self.stdin, self.errors = stdin, errors
         self.runs = {allocator.name: [] for allocator in allocators}
-        self.interrupted = None
+        self.interrupted = self.failed = None
 
     def schedule(self):
         """(allocator, is counted): a warm-up, then rounds that begin with another one each time."""
@@ -183,6 +183,10 @@ class Measuring:
                     self.runs[allocator.name].append(run)
         except Interrupted as reason:
             self.interrupted = reason.number
+        except (say.CliError, OSError) as reason:
+            if not any(self.runs.values()):
+                raise
+            self.failed = str(reason)
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
@@ -195,7 +199,7 @@ class Comparison:
 
     def __init__(self, command, measuring):
         self.command = command
-        self.interrupted = measuring.interrupted
+        self.interrupted, self.failed = measuring.interrupted, measuring.failed
         self.runs = {name: runs for name, runs in measuring.runs.items() if runs}
         self.preloads = {a.name: a.preload for a in measuring.allocators}
         self.figures = {name: figures.of_runs(runs) for name, runs in self.runs.items()}
@@ -220,6 +224,8 @@ class Comparison:
         found += [f"{note} ({name})" for note, name in notes.items()]
         if self.interrupted:
             found.append("interrupted: these are the runs that were done")
+        if self.failed:
+            found.append(f"a run could not be made, these are those before it: {self.failed}")
         return found
 
     def exit_code(self, fail_above):
@@ -230,7 +236,7 @@ class Comparison:
             say.note(f"above {fail_above:g}: {text}")
         if exceeded:
             return say.ABOVE
-        failed = figures.inactive(self.runs) or self.output[0] == "differs" or \
+        failed = self.failed or figures.inactive(self.runs) or self.output[0] == "differs" or \
             len({run["ended"] for runs in self.runs.values() for run in runs}) > 1
         return 1 if failed else 0
 

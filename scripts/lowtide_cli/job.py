@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 
-from . import launch, procfs, program, sampling
+from . import interpreter, launch, peers, procfs, program, sampling
 from .tree import Tree
 
 F_SETPIPE_SZ, PIPE_BYTES = 1031, 1 << 20
@@ -98,7 +98,7 @@ class Job:
             self.pid = launch.start(self.command, self.allocator.environment, self.mask, files, new_session=True)
         output.begin()
         self.tree = Tree(self.pid, others, with_orphans=True)
-        self.sampler = sampling.Sampler(self.tree, looks_at_heap=self.allocator.name == "lowtide")
+        self.sampler = sampling.Sampler(self.tree, looks_at_heap=self.allocator.name == peers.OURS)
         self.sampler.began = self.began
         self.quiet = Quiet()
         try:
@@ -182,8 +182,18 @@ class Job:
             if not seen.problem and program.loader_loads(seen.path, self.allocator.preload):
                 state = program.ACTIVE
         if state == program.ACTIVE:
-            return {"active": True, "why_not": None, "remark": seen.remark}
+            return {"active": True, "why_not": None, "remark": self.remark(seen)}
         return {"active": False, "why_not": f"{seen.name}: {seen.problem or 'the loader does not load the library'}"}
+
+    def remark(self, seen):
+        """What of the program lowtide does not serve, although it is active."""
+        if self.allocator.name != peers.OURS:
+            return None
+        python = interpreter.objects(seen.path, self.command[1:], self.allocator.environment,
+                                     interpreter.is_python(self.command[0]))
+        if python and not python[0]:
+            return f"Python's small objects are not lowtide's: {python[1]}"
+        return seen.remark
 
     def idle(self):
         """{seconds of idleness: resident bytes}, as far as it lasted."""

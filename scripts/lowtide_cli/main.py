@@ -36,13 +36,20 @@ def module_of(row):
     return importlib.import_module(f".{row[1]}", __package__)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message):
+        raise say.CliError(f"{self.prog.split()[-1]}: {message}; see {self.prog} --help", say.USAGE)
+
+
 def make_parser(row):
     """The parser of one subcommand."""
     name, _, takes_command, help_text = row
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"lowtide {name}", description=help_text[0].upper() + help_text[1:] + ".",
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-        usage=f"lowtide {name} [options]" + (" -- COMMAND [ARGUMENT...]" if takes_command else None or ""))
+        usage=f"lowtide {name} [options]" + (" -- COMMAND [ARGUMENT...]" if takes_command else ""))
     getattr(module_of(row), f"arguments_{name}")(parser)
     return parser
 

@@ -194,6 +194,8 @@ def command_size(options):
                           "allocators": {name: s.as_dict() for name, s in sizings.items()}}, indent=1))
     else:
         print("\n".join(lines(sizings, options)))
+    if measuring.failed:
+        say.note(f"a run could not be made, these figures are from those before it: {measuring.failed}")
     if measuring.interrupted:
         return 128 + measuring.interrupted
-    return 1 if figures.inactive(runs) else 0
+    return 1 if measuring.failed or figures.inactive(runs) else 0

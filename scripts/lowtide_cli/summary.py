@@ -58,7 +58,7 @@ class Summary:
         else:
             yield "heap at exit not known: no statistics were written here"
         share = sampling.heap_share(samples)
-        yield "not heap     " + (f"{say.percent(1 - share)} of RSS" if share is not None else "not known: too short")
+        yield "not heap     " + (f"{say.percent(1 - share)} of RSS" if share is not None else "not known (too short, or LOWTIDE_THP=keep)")
         yield (f"cost         {say.count(usage.ru_minflt)} minor faults, system {say.seconds(usage.ru_stime)}, "
                f"user {say.seconds(usage.ru_utime)}")
 

@@ -191,6 +191,20 @@ def test_interrupted_before_anything():
     assert child.returncode == 130 and "interrupted before a run was done" in err
 
 
+def test_a_command_that_vanishes_keeps_what_was_measured(tmp_path):
+    script = tmp_path / "once"
+    script.write_text("#!/bin/sh\nsleep .1\nrm \"$0\"\n")
+    script.chmod(0o755)
+    done = compare(script, options=["-n", "2", "--no-warm-up", "--out", tmp_path / "out"])
+    assert done.code == 1 and "a run could not be made" in done.out and "no such command" in done.out
+    assert len(figures(tmp_path / "out")["runs"]["glibc"]) == 1
+
+
+def test_python_that_is_not_served_is_told():
+    done = compare(PYTHON, "-I", "-c", "import time; time.sleep(.2)")
+    assert "Python's small objects are not lowtide's: pymalloc, since -I or -E" in done.out
+
+
 def test_directory_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     done = compare("true", options=["--out", tmp_path / "file" / "out"])
@@ -211,6 +225,8 @@ def test_unreadable_proc():
     ([], 2, "no command"),
     (["--", "no-such-command"], 127, "no such command"),
     (["-n", "0", "--", "true"], 2, "at least one run"),
+    (["-n", "many", "--", "true"], 2, "invalid int value: 'many'"),
+    (["--out"], 2, "expected one argument"),
     (["--with", "nonsense", "--", "true"], 2, "give some of glibc"),
     (["--idle", "-1", "--", "true"], 2, "above 0"),
     (["--fail-above", "0", "--", "true"], 2, "ratio above 0"),
