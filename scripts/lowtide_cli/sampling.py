@@ -133,15 +133,18 @@ class Sampler:
         sample.heap = sum(size for size in sizes if size)
 
 
-def mean_over_time(samples, field, begin=None, end=None):
-    """Time-weighted mean of a field; samples that do not know it are left out."""
-    points = [(s.t, getattr(s, field)) for s in samples if getattr(s, field) is not None
-              and (begin is None or s.t >= begin) and (end is None or s.t <= end)]
+def mean_of(points):
+    """Mean of [(time, value)], weighted by time."""
     if len(points) < 2:
         return points[0][1] if points else None
     area = sum((later[0] - earlier[0]) * (later[1] + earlier[1]) / 2 for earlier, later in zip(points, points[1:]))
     passed = points[-1][0] - points[0][0]
     return area / passed if passed > 0 else points[-1][1]
+
+
+def mean_over_time(samples, field):
+    """Of a field; samples that do not know it are left out."""
+    return mean_of([(s.t, getattr(s, field)) for s in samples if getattr(s, field) is not None])
 
 
 def most(samples, field):

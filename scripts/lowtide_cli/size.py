@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 
-from . import cgroup, compare, figures, packing, peers, procfs, say
+from . import cgroup, compare, figures, packing, peers, procfs, sampling, say
 
 EPILOG = """\
 The job is run as by `lowtide compare`. Its proportional set size (PSS: shared pages count once) is
@@ -101,11 +101,11 @@ class Sizing:
 
     def __init__(self, runs, options):
         self.peak = max(run["peak_pss"] for run in runs)
-        self.mean = figures.summarize([run["mean_pss"] for run in runs])
-        self.mean = self.mean["median"] if self.mean else self.peak
+        courses = [course(run) for run in runs]
+        self.mean = figures.summarize([sampling.mean_of(points) for points in courses])["median"]
         step = 16 * say.MIB
         self.ask = math.ceil(self.peak * (1 + options.margin / 100) / step) * step
-        self.packer = packing.Packer([packing.profile(course(run)) for run in runs])
+        self.packer = packing.Packer([packing.profile(points) for points in courses])
         self.wall = figures.summarize([run["wall_s"] for run in runs])["median"]
         limit = usable(options.node_bytes, options)
         self.at_once = int(limit // self.ask)
