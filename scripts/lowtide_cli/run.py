@@ -14,6 +14,7 @@ from .summary import Summary
 
 FAILED = 125                    # --require was not met
 SETTLED_S = 0.25                # a program that is the same for so long will not exec any more
+LOOK_LIMIT_S = 1.0              # a process that tells nothing for so long never will
 LOOKS_S = (1.0, 3.0, 10.0)      # it may, though
 SI_KERNEL = 0x80                # the sender of a signal was the terminal
 NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE,
@@ -100,6 +101,9 @@ class Watch:
         if self.said is not None:
             self.looks.pop(0)
         state, seen = program.judge_process(self.pid, self.path)
+        if state in (program.GONE, program.STARTING) and self.said is None and now - self.began > LOOK_LIMIT_S:
+            self.ask_loader()
+            return self.say(" (by its file: the process cannot be looked at)")
         if state == program.GONE:
             return False
         if not self.seen or not seen or seen.path != self.seen.path:

@@ -212,6 +212,16 @@ def test_exec_into_a_static_program_fails_required(programs):
     assert "ACTIVE" in done.err
 
 
+def test_without_proc():
+    """Where processes cannot be looked at the program's file decides; nothing is looked for on and on."""
+    inner = f"mount -t tmpfs none /proc && exec {PYTHON} {COMMAND} run --require --summary -- sleep 1.5"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", inner], env=environment(), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("mount namespaces need root")
+    assert done.returncode == 0 and "ACTIVE in sleep" in done.stderr and "by its file" in done.stderr
+
+
 def test_preload_taken_out_on_the_way():
     text = state(run("env", "-u", "LD_PRELOAD", "sleep", "0.6"))
     assert "NOT ACTIVE in sleep: LD_PRELOAD was taken out" in text
