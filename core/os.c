@@ -119,6 +119,19 @@ bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes) {
     return done;
 }
 
+void *os_map_file(int fd, size_t bytes) {
+    int saved = errno;
+    void *p = direct_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void os_unmap_file(void *base, size_t bytes) {
+    int saved = errno;
+    direct_munmap(base, bytes);
+    errno = saved;
+}
+
 bool os_is_mapped(uintptr_t base) {
     int saved = errno;
     unsigned char resident;

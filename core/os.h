@@ -59,6 +59,11 @@ static inline size_t os_round_up(size_t bytes) {
     return (bytes + os_page_bytes - 1) & ~(os_page_bytes - 1);
 }
 
+/* The first bytes of a file, shared with whoever else maps it; NULL when the kernel refuses. Both
+ * are direct system calls: this is not heap, and the caller may hold policy's state. */
+HIDDEN void *os_map_file(int fd, size_t bytes);
+HIDDEN void os_unmap_file(void *base, size_t bytes);
+
 /* Whether something is mapped at the range's first page. */
 HIDDEN bool os_is_mapped(uintptr_t base);
 

@@ -1,4 +1,5 @@
 /* When memory goes back: every 100 ms from slow paths, and before a thread blocks. */
+#include "live.h"
 #include "policy_state.h"
 
 #include "../core/gate.h"
@@ -92,16 +93,24 @@ static void release_down(const int64_t keep[RINGS]) {
     gate_leave(gate);
 }
 
+/* Once in 100 ms, for the process as a whole. */
+static void keep_house(int64_t now_ms) {
+    int64_t keep[RINGS];
+    if (!tick(now_ms, keep)) return;
+    release_down(keep);
+    live_update(now_ms);
+}
+
 /* Each thread looks after its own magazines; whoever comes first in an interval looks after the
  * pages. */
 void housekeep(void) {
-    int64_t now = policy_clock_ms(), keep[RINGS];
+    int64_t now = policy_clock_ms();
     if (now - heap_current->housekept_ms < EARN_TICK_MS) return;
     heap_current->housekept_ms = now;
     keeper_note_activity();
     heap_adopt_orphans(1);
     heap_flush(true);
-    if (tick(now, keep)) release_down(keep);
+    keep_house(now);
 }
 
 /* Until something retained becomes more idle, or the level may have changed; the state is held. */
@@ -117,8 +126,9 @@ static int64_t wait_ms(int64_t now_ms) {
 }
 
 int64_t housekeep_process(int64_t now_ms) {
-    int64_t keep[RINGS], wait = EARN_TICK_MS;
-    if (tick(now_ms, keep)) release_down(keep);
+    int64_t wait = EARN_TICK_MS;
+    keep_house(now_ms);
+    if (live_is_trim_asked()) live_update(now_ms); /* there was no tick yet */
     if (!state_take()) return wait;
     wait = wait_ms(now_ms);
     state_leave();
@@ -207,6 +217,7 @@ static enum policy_sleep give_back(int64_t now_ms, bool may_hurry, int *wait) {
     if (is_last) heap_flush_lent();
     budget_release_to(budget_target_pages(), RELEASE_LARGE_FIRST);
     gate_leave(gate);
+    live_update(now_ms);
     return SLEEP_DONE;
 }
 

@@ -5,6 +5,7 @@
  * works every 100 ms while the others are active, and sleeps on a futex when they are not, until
  * something retained becomes more idle. A forked child starts its own.
  */
+#include "live.h"
 #include "policy_state.h"
 
 #include <errno.h>
@@ -20,12 +21,31 @@ enum { STACK_BYTES = 64 << 10 };
 
 static bool is_wanted;
 static _Atomic(bool) is_started;
-static _Atomic(uint32_t) activity; /* a futex: 1 = threads were active since the keeper looked */
+static _Atomic(bool) activity;         /* threads were active since the keeper looked */
+static _Atomic(uint32_t) private_bell; /* a futex: the keeper waits while it is 0 */
+/* The one it waits on: that, or the one in the page of live statistics, which other processes ring,
+ * too (live.h). */
+static _Atomic(_Atomic(uint32_t) *) bell = &private_bell;
+
+/* The bell is chosen and silenced first, then it is asked whether there is anything to do; who has
+ * something to do says so first and then rings. */
+static bool silence_bell(void) {
+    _Atomic(uint32_t) *live = live_bell();
+    if (live) atomic_store(&bell, live);
+    atomic_store(atomic_load(&bell), 0);
+    return atomic_load(&activity) || live_is_trim_asked();
+}
+
+static void ring_bell(void) {
+    _Atomic(uint32_t) *futex = atomic_load(&bell);
+    atomic_store(futex, 1);
+    syscall(SYS_futex, futex, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
 
 /* Direct system calls: libc's sleeping calls are interposed. */
 static void futex_wait(int64_t ms) {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    syscall(SYS_futex, &activity, FUTEX_WAIT_PRIVATE, 0, &t, NULL, 0);
+    syscall(SYS_futex, relaxed_load(&bell), FUTEX_WAIT, 0, &t, NULL, 0);
 }
 
 static void pause_ms(int64_t ms) {
@@ -37,11 +57,11 @@ static void pause_ms(int64_t ms) {
 static void *keep(void *unused) {
     (void)unused;
     for (int rounds = 0;; rounds++) {
-        if (atomic_exchange(&activity, 0)) rounds = 0;
+        if (atomic_exchange(&activity, false)) rounds = 0;
         int64_t wait = housekeep_process(policy_clock_ms());
         if (rounds < 2)
             pause_ms(EARN_TICK_MS);
-        else
+        else if (!silence_bell())
             futex_wait(wait);
     }
     return NULL;
@@ -68,8 +88,10 @@ void keeper_init(void) { is_wanted = true; }
 void keeper_note_activity(void) {
     if (!is_wanted) return;
     if (!atomic_exchange(&is_started, true)) start();
-    if (!atomic_exchange(&activity, 1))
-        syscall(SYS_futex, &activity, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (!atomic_exchange(&activity, true)) ring_bell();
 }
 
-void keeper_after_fork(void) { atomic_store(&is_started, false); }
+void keeper_after_fork(void) {
+    atomic_store(&bell, &private_bell);
+    atomic_store(&is_started, false);
+}

@@ -2,6 +2,7 @@
  * memory goes back is housekeep.c. */
 #include "policy_state.h"
 
+#include "live.h"
 #include "options.h"
 #include "profile.h"
 
@@ -71,6 +72,7 @@ void policy_init(void) {
     apply_level(LEVEL_LOW);
     budget_over_hook = housekeep_reconsider;
     heap_slow_path_hook = housekeep;
+    live_init(options.root ? options.root : "", options.live);
     if (options.housekeep == HOUSEKEEP_THREAD) keeper_init();
     errno = saved;
 }
@@ -78,8 +80,11 @@ void policy_init(void) {
 void policy_after_fork(void) {
     state_leave();
     heap_current->housekept_ms = policy_clock_ms(); /* most children go on to exec */
+    live_after_fork();
     keeper_after_fork();
 }
+
+void policy_end(void) { live_close(); }
 
 void policy_stop_looking(void) { machine_stop(); }
 

@@ -10,6 +10,9 @@ HIDDEN void policy_init(void);
 /* In a forked child: the thread that was changing policy's state may be gone. */
 HIDDEN void policy_after_fork(void);
 
+/* At the exit of the process: nothing of it stays behind. */
+HIDDEN void policy_end(void);
+
 /* From now on no file is opened: the program is about to forbid that, perhaps on pain of death. */
 HIDDEN void policy_stop_looking(void);
 
