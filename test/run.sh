@@ -14,10 +14,11 @@ declare -A suite=(
     [fuzz]="make -s fuzz-tests"
     [pressure]="make -s pressure-tests"
     [sleep]="make -s sleep-tests"
+    [live]="make -s live-tests"
     [programs]="test/preload/run.sh"
     [command]="test/command/run.sh"
 )
-order=(lint unit stress model faults traps fuzz pressure sleep programs command)
+order=(lint unit stress model faults traps fuzz pressure sleep live programs command)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)

@@ -60,6 +60,7 @@ static void read_counters(struct live_values *v) {
 static void read_machine(struct live_values *v) {
     const struct machine *machine = &policy_state.machine;
     v->level = relaxed_load(&policy_state.level);
+    if (!machine->has_looked) return;
     v->min_free_bytes = machine->marks.min_free_bytes;
     v->low_watermark_bytes = machine->marks.low_bytes;
     v->available_bytes = known_or_zero(machine->sample.available_bytes);

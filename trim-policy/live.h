@@ -23,8 +23,8 @@
 #include "../core/core.h"
 #include "../core/stats.h"
 
-/* What a page has beside the keys of core/stats.def: MORE(key, text). The last five are as of
- * policy's last look at the machine, zero where unknown. */
+/* What a page has beside the keys of core/stats.def: MORE(key, text). The last four are as of
+ * policy's last look at the machine, if it ever looked; zero where it found none. */
 #define LIVE_MORE(MORE)                                                                         \
     MORE(large_asked_bytes, "in large buffers, touched or not")                                 \
     MORE(magazine_room_bytes, "blocks that magazines have room for: live_bytes may be so much " \

@@ -93,11 +93,14 @@ static bool is_private(int fd, uint64_t user) {
     return is.stx_uid == user && (is.stx_mode & 0777) == 0700;
 }
 
-/* Open, or -1. The mode is not left to the umask, which can only take bits away. */
+/* Open, or -1. A umask may take rights from us, too, which would lock all programs of this user
+ * out.
+ */
 static int open_directory(uint64_t user) {
     int fd = open_in(AT_FDCWD, directory.string, O_RDONLY | O_DIRECTORY);
     if (fd < 0 && errno == ENOENT) {
-        syscall(SYS_mkdirat, AT_FDCWD, directory.string, 0700);
+        if (!syscall(SYS_mkdirat, AT_FDCWD, directory.string, 0700))
+            syscall(SYS_fchmodat, AT_FDCWD, directory.string, 0700);
         fd = open_in(AT_FDCWD, directory.string, O_RDONLY | O_DIRECTORY);
     }
     if (fd < 0 || is_private(fd, user)) return fd;
@@ -157,7 +160,7 @@ static int make_file(int fd) {
 
 static struct live_page *map_file(int fd, int file) {
     struct live_page *page = NULL;
-    if (!syscall(SYS_fallocate, file, 0, 0l, (long)PAGE_BYTES))
+    if (!syscall(SYS_fallocate, file, 0, 0l, (long)PAGE_BYTES) && !syscall(SYS_fchmod, file, 0600))
         page = os_map_file(file, PAGE_BYTES);
     close_fd(file);
     if (!page) unlink_in(fd, file_name, 0);

@@ -13,7 +13,7 @@
 #define SHOWN_children     {TRAPS("LOWTIDE_CHILDREN=0")}
 #define SHOWN_help         {TRAPS("LOWTIDE_HELP=1")}
 #define SHOWN_housekeep    {UNIT("test_keeper.c", "keeper, it_starts_at_the_first_housekeeping)"), TRAPS("LOWTIDE_HOUSEKEEP=thread")}
-#define SHOWN_live         {UNIT("test_live.c", "live, there_is_none_when_it_is_switched_off)")}
+#define SHOWN_live         {UNIT("test_live.c", "live, there_is_none_when_it_is_switched_off)"), IN_FILE("test/live/live.py", "yield \"LOWTIDE_LIVE=0\"")}
 #define SHOWN_minmem_free  {UNIT("test_levels.c", "levels, minimum_by_option)"), TRAPS("LOWTIDE_ROOT, LOWTIDE_MINMEM_*")}
 #define SHOWN_minmem_pct_free  SHOWN_minmem_free
 #define SHOWN_minmem_pct_total SHOWN_minmem_free
