@@ -76,12 +76,13 @@ class Runner:
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout or self.timeout_s, text=True,
                               errors="replace", preexec_fn=in_child)
 
-    def strace(self, what, *command, preload=None, timeout=240, typed=None):
+    def strace(self, what, *command, preload=None, timeout=240, typed=None, **variables):
         """Runs under strace; returns the program's output and the trace's lines."""
         check(shutil.which("strace"), "not installed: strace")
         trace = os.path.join(self.scratch, "trace-" + "-".join(command))
-        done = subprocess.run(["strace", "-f", "-qq", "-e", "trace=" + what, "-E", "LD_PRELOAD=" + " ".join(self.libraries(preload)),
-                               "-o", trace, *self.command(command)],
+        variables["LD_PRELOAD"] = " ".join(self.libraries(preload))
+        settings = [word for name, value in variables.items() for word in ("-E", f"{name}={value}")]
+        done = subprocess.run(["strace", "-f", "-qq", "-e", "trace=" + what, *settings, "-o", trace, *self.command(command)],
                               input=typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
         check(done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
         with open(trace, errors="replace") as f:
