@@ -270,6 +270,7 @@ class Pages:
             return []
         except PermissionError:
             raise Problem(f"{self.directory} is another user's")
+        self.seen = {path: sequence for path, sequence in self.seen.items() if os.path.basename(path) in names}
         pages = [self.look(name) for name in names]
         if not any(pages):
             try:
@@ -320,10 +321,20 @@ class Pages:
             remove(path)
 
 
+def is_elsewhere(pid, kind):
+    """In another namespace of that kind than we are."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino != os.stat(f"/proc/self/ns/{kind}").st_ino
+    except OSError:
+        return False
+
+
 def explain_absence(pid):
     """Why that process of ours has no page; a line for the user."""
     who = f"process {pid} ({process_name(pid)})"
     preloaded = is_preloaded(pid)
+    if preloaded and any(is_elsewhere(pid, kind) for kind in ("pid", "mnt")):
+        return f"{who} runs in a container of its own: ask there"
     if preloaded is None:
         return f"{who} may not be looked at, and has published nothing"
     if not preloaded:

@@ -58,7 +58,7 @@ class Watch:
         self.refreshes = 0
 
     def rows(self):
-        now_s, rows = time.monotonic(), []
+        now_s, rows, histories = time.monotonic(), [], {}
         for user in self.users():
             if user not in self.sets:
                 self.sets[user] = pages.Pages(user)
@@ -67,7 +67,10 @@ class Watch:
                 if row is None:
                     continue
                 self.texts.update(page.texts)
-                rows.append(self.histories.setdefault((page.pid, page.started), History()).add(row, now_s))
+                key = (page.pid, page.started)
+                histories[key] = self.histories.get(key) or History()
+                rows.append(histories[key].add(row, now_s))
+        self.histories = histories
         if self.refreshes % LOOK_FOR_SILENT_EVERY == 0:
             published = {row["pid"] for row in rows}
             self.silent = sum(1 for pid in pages.preloaded_processes() if pid not in published and pid != os.getpid())
