@@ -29,6 +29,8 @@ NAME = re.compile(r"([0-9]+)\.([0-9]+)\Z")
 INITIAL_PID_NAMESPACE = 0xeffffffc  # from it, every process is seen
 # A file this young may not be mapped yet.
 YOUNG_S = 2
+# A process this young need not have come by housekeeping.
+YOUNG_PROCESS_S = 0.25
 READ_TRIES = 2000
 
 FUTEX_WAKE = 1
@@ -59,6 +61,11 @@ def start_time(pid):
     """In clock ticks since boot; None when there is no such process."""
     text = read_proc(pid, "stat")
     return int(text.rpartition(b")")[2].split()[19]) if text else None
+
+
+def age_s(pid):
+    started = start_time(pid)
+    return 0.0 if started is None else time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
 def process_state(pid):
@@ -345,7 +352,9 @@ def explain_absence(pid):
     filters = ("Seccomp", "Seccomp_filters", "NoNewPrivs")     # a container's are ours, too
     has_more = [says.get(key) for key in filters] != [status("self").get(key) for key in filters]
     filter_ = ", or has locked itself in (seccomp), after which it makes no files" if has_more else ""
-    return f"{who} has published nothing yet: it is younger than 100 ms, holds less than a MiB, or has not allocated since{filter_}; or /dev/shm is full"
+    if age_s(pid) < YOUNG_PROCESS_S:
+        return f"{who} has published nothing yet: it is younger than 100 ms, or just was"
+    return f"{who} has published nothing yet: it holds less than a MiB, or has not allocated much since it was 100 ms old{filter_}; or {shared_memory()} is full or read-only"
 
 
 def page_of(pid):

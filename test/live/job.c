@@ -2,7 +2,7 @@
  *
  *   job grow leak|mmap|retain|steady   for ever: holds more, maps more, frees ever larger amounts (LOWTIDE_RETURN=free keeps those),
  *                                      or does the same again and again
- *   job sleep nanosleep|read|poll      retains what the soft target allows, blocks in one call for 1,500 ms or until a byte comes, and
+ *   job sleep nanosleep|read|poll      retains what the soft target allows, blocks in one call for 3,000 ms or until a byte comes, and
  *                                      says what came of it: "slept RESULT ERRNO MS"
  *   job under fsize|locked|filter|descriptors|chroot=DIR   publishes nothing, or keeps nothing open: "left open N" at the end
  *   job fork|fork-exit                 a child that works on; or that ends with _exit: "ready PID CHILD"
@@ -73,7 +73,7 @@ static void grow(const char *how) {
 }
 
 static void sleep_in(const char *call) {
-    struct timespec t = {1, 500000000};
+    struct timespec t = {3, 0};
     struct pollfd in = {0, POLLIN, 0};
     char byte;
     churn(2);
@@ -84,7 +84,7 @@ static void sleep_in(const char *call) {
     if (!strcmp(call, "nanosleep"))
         result = nanosleep(&t, NULL);
     else if (!strcmp(call, "poll"))
-        result = poll(&in, 1, 1500);
+        result = poll(&in, 1, 3000);
     else
         result = read(0, &byte, 1);
     printf("slept %ld %d %ld\n", result, errno, now_ms() - begun);

@@ -279,7 +279,7 @@ class Runner(harness.LiveRunner):
             check(done.returncode == 0, f"tmux: {done.stderr}")
             try:
                 row = re.compile(rf"^ *{process.pid} job .* program$", re.M)
-                self.wait_until(lambda: row.search(screen()), "a row of the job with its verdict", 15)
+                self.wait_until(lambda: row.search(screen()), "a row of the job with its verdict", 30)
                 self.wait_until(lambda: re.search(r"\[by rss;.*\n *PID NAME +LIVE MB", screen()), "the heading")
                 tmux("send-keys", "-t", "top", "s")
                 self.wait_until(lambda: "[by live;" in screen(), "sorting by the next column")
@@ -331,7 +331,7 @@ class Runner(harness.LiveRunner):
                 self.go_on(process)
             result, errno_, ms = map(int, self.line(process, "slept").split()[1:])
             check((result, errno_) == ((1, 0) if call == "read" else (0, 0)), f"{call} returned {result}, errno {errno_}")
-            check(call == "read" or 1500 <= ms < 2500, f"{call} took {ms} ms")
+            check(call == "read" or 3000 <= ms < 6000, f"{call} took {ms} ms")
         return f"{retained >> 10} KiB were retained; slept {ms} ms"
 
     def trim_pending(self):
@@ -359,7 +359,12 @@ class Runner(harness.LiveRunner):
             says("is not preloaded with lowtide", "stats", process.pid)
         with self.started("/bin/sleep", "20", ready=False) as process:
             self.wait_until(lambda: pages.process_name(process.pid) == "sleep", "sleep")
-            says("has published nothing yet", "stats", process.pid)
+            self.wait_until(lambda: pages.age_s(process.pid) > 0.3, "its age")
+            says("has published nothing yet: it holds less than a MiB", "stats", process.pid)
+        with self.started("/bin/sleep", "20", ready=False) as process:
+            self.wait_until(lambda: pages.process_name(process.pid) == "sleep" and pages.is_preloaded(process.pid), "sleep")
+            young = pages.age_s(process.pid) < 0.2 and pages.explain_absence(process.pid)
+            check(not young or "younger than 100 ms" in young or pages.age_s(process.pid) >= 0.25, young)
         root = os.path.join(self.scratch, "root")
         for command in (("top", "--once"), ("stats", os.getpid())):
             says("no /nowhere/dev/shm here", *command, LOWTIDE_ROOT="/nowhere")
