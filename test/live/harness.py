@@ -81,9 +81,9 @@ class LiveRunner(cases.Runner):
 
     @contextlib.contextmanager
     def unprivileged(self):
-        """As root: (prefix to run as nobody, copies of library, job and commands that nobody can reach); else as we are."""
+        """As root: (prefix to run as nobody, copies of what is preloaded, of job and commands that nobody can reach); else as we are."""
         if os.geteuid():
-            yield (), self.options.library, self.path("job"), SCRIPTS
+            yield (), self.libraries(), self.path("job"), SCRIPTS
             return
         check(shutil.which("setpriv"), "not installed: setpriv")
         place = tempfile.mkdtemp(dir=self.scratch)
@@ -92,5 +92,5 @@ class LiveRunner(cases.Runner):
         for source in (self.options.library, self.path("job")):
             shutil.copy(source, place)
         shutil.copytree(os.path.join(SCRIPTS, "lowtide_cli"), f"{place}/lowtide_cli", dirs_exist_ok=True)
-        yield ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"), f"{place}/{os.path.basename(self.options.library)}", \
-            f"{place}/job", place
+        libraries = [f"{place}/{os.path.basename(library)}" for library in self.libraries()]
+        yield ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"), libraries, f"{place}/job", place

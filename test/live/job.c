@@ -124,6 +124,7 @@ static void fork_one(int is_brief) {
     warm();
     pid_t child = fork();
     if (!child) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         churn_ms(400);
         if (is_brief) _exit(0);
         pause();

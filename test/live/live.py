@@ -37,8 +37,8 @@ class Runner(harness.LiveRunner):
 
     def read_by_the_same_user(self):
         user = os.geteuid() or NOBODY
-        with self.unprivileged() as (prefix, library, job, scripts):
-            with self.started(job, "grow", "steady", prefix=prefix, preload=[library]) as process:
+        with self.unprivileged() as (prefix, libraries, job, scripts):
+            with self.started(job, "grow", "steady", prefix=prefix, preload=libraries) as process:
                 said = self.stats(process.pid, prefix=prefix, scripts=scripts)
                 check(self.files(process.pid, user), "the page is not where it belongs")
                 rows = json.loads(self.lowtide("top", "--json", "--once", prefix=prefix, scripts=scripts))["processes"]
@@ -70,12 +70,12 @@ class Runner(harness.LiveRunner):
     def anothers(self):
         if os.geteuid():
             raise Skipped("not root")
-        with self.unprivileged() as (prefix, library, job, scripts):
+        with self.unprivileged() as (prefix, libraries, job, scripts):
             with self.started("job", "grow", "steady") as process:
                 for command in ("stats", "trim"):
                     said = self.lowtide(command, process.pid, prefix=prefix, scripts=scripts, code=1)
                     check("is another user's (uid 0)" in said, said)
-            with self.started(job, "grow", "steady", prefix=prefix, preload=[library]) as process:
+            with self.started(job, "grow", "steady", prefix=prefix, preload=libraries) as process:
                 check(self.stats(process.pid)["pid"] == process.pid, "root reads all")
                 rows = json.loads(self.lowtide("top", "--json", "--once", "--all"))["processes"]
                 check([r for r in rows if r["pid"] == process.pid], "top --all does not list it")
