@@ -36,8 +36,8 @@ static int64_t known_or_zero(struct reading reading) {
 static void read_counters(struct live_values *v) {
     struct stats *s = &v->heap;
     int64_t large = relaxed_load(&counters.large_pages) * PAGE_BYTES;
-    s->live_bytes =
-        relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.held_bytes) + large;
+    int64_t small = relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.held_bytes);
+    s->live_bytes = large + (small > 0 ? small : 0); /* what was held may have gone back since */
     s->live_pages_bytes = relaxed_load(&counters.live_pages) * PAGE_BYTES;
     s->free_in_live_bytes = s->live_pages_bytes - s->live_bytes;
     s->retained_bytes = budget_retained_pages() * PAGE_BYTES;

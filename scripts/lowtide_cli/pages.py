@@ -58,9 +58,9 @@ def read_proc(pid, name):
 
 
 def start_time(pid):
-    """In clock ticks since boot; None when there is no such process."""
-    text = read_proc(pid, "stat")
-    return int(text.rpartition(b")")[2].split()[19]) if text else None
+    """In clock ticks since boot; None when there is no such process, or nobody has waited for it yet."""
+    words = (read_proc(pid, "stat") or b"").rpartition(b")")[2].split()
+    return int(words[19]) if len(words) > 19 and words[0] not in (b"Z", b"X") else None
 
 
 def age_s(pid):
@@ -360,7 +360,7 @@ def explain_absence(pid):
 def page_of(pid):
     """The Pages and Page of a process, or a Problem that says why there is none."""
     user = effective_user(pid)
-    if user is None:
+    if user is None or start_time(pid) is None:
         raise Problem(f"no process {pid}")
     if user != os.geteuid() and os.geteuid() != 0:
         raise Problem(f"process {pid} ({process_name(pid)}) is another user's (uid {user})")

@@ -15,6 +15,7 @@ SCRIPTS = os.path.join(HERE, "../../scripts")
 sys.path[:0] = [os.path.dirname(HERE), SCRIPTS]
 import cases  # noqa: E402
 from cases import PYTHON, Skipped, check  # noqa: E402
+from lowtide_cli import pages  # noqa: E402
 
 NOBODY = 65534
 
@@ -94,3 +95,4 @@ class LiveRunner(cases.Runner):
         shutil.copytree(os.path.join(SCRIPTS, "lowtide_cli"), f"{place}/lowtide_cli", dirs_exist_ok=True)
         libraries = [f"{place}/{os.path.basename(library)}" for library in self.libraries()]
         yield ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"), libraries, f"{place}/job", place
+        pages.Pages(NOBODY).find()  # sweeps

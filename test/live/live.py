@@ -104,12 +104,15 @@ class Runner(harness.LiveRunner):
 
     # ---- moments of life ----
 
-    def killed(self):
+    def killed(self, is_waited_for):
         with self.started("job", "grow", "steady") as process:
             check(self.files(process.pid), "no page")
             process.kill()
-            process.wait()
-            check(self.files(process.pid), "SIGKILL leaves the page")
+            if is_waited_for:
+                process.wait()
+            else:
+                self.wait_until(lambda: pages.process_state(process.pid) == "Z", "a zombie")
+            check("no process" in self.lowtide("stats", process.pid, code=1), "it is gone")
             self.lowtide("top", "--once")
             check(not self.files(process.pid), "a reader does not sweep")
 
@@ -459,7 +462,8 @@ def all_cases(r):
     yield "a python job", r.python_job
     yield "stats has all keys", r.all_keys
     yield "LOWTIDE_LIVE=0", r.switched_off
-    yield "killed: swept by a reader", r.killed
+    yield "killed: swept by a reader", lambda: r.killed(True)
+    yield "killed, and nobody has waited for it yet", lambda: r.killed(False)
     yield "killed: swept by the next job", r.swept_by_the_next_job
     yield "a forked child has a page of its own", r.forked
     yield "a child that ends with _exit", r.forked_and_gone
