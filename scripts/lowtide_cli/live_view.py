@@ -32,7 +32,7 @@ def run(watch, interval_s, sort_by, count):
             refreshes += 1
             while True:
                 lines = text.table(text.sort_rows(rows, sort_by), watch.silent)
-                lines[0] += f"   [by {sort_by}; {KEYS_HELP}]"
+                lines[0] = f"[by {sort_by}; {KEYS_HELP}] {lines[0]}"     # first, where it is not cut off
                 show(screen, lines)
                 left_s = next_s - time.monotonic()
                 if left_s <= 0:
