@@ -44,6 +44,7 @@ struct heap {
     _Atomic(uint64_t) spills;
     int64_t capacity_pages;    /* what the capacities could pin; owner only */
     int64_t capacity_bytes;    /* what they have room for; owner only */
+    int64_t wide_pages;        /* of capacity_pages: for blocks above 32 KiB */
     int64_t tolerated_pages;   /* of that, since less could not be had; owner only */
     _Atomic(bool) is_dirty;    /* something may be given back since it was last flushed whole;
                                   heap_none's is shared */

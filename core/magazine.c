@@ -10,8 +10,9 @@
 enum {
     FIRST_CAPACITY = 7,
     MODEST_CAPACITY = 15,
-    MOST_PAGES_ALWAYS = 10,
-    RESTS = 50 /* ticks of 100 ms */
+    RESTS = 50, /* ticks of 100 ms */
+    WIDE_BLOCK_BYTES = 32 << 10,
+    MOST_WIDE_PAGES = 64,
 };
 
 void *magazine_floor[2], *magazine_nothing[2] = {magazine_floor, NULL};
@@ -78,12 +79,19 @@ void magazines_visit_enlarged(struct heap *heap,
 
 /* ---- capacity ---- */
 
+/* Above 32 KiB: such blocks pin much, and what waits in magazines counts as the program's in its
+ * high water. So there are few in each heap, and none where there is no room. */
+static bool is_wide(unsigned class_id) {
+    return class_table[class_id].block_bytes > WIDE_BLOCK_BYTES;
+}
+
 static void set_capacity(struct heap *heap, unsigned class_id, unsigned capacity) {
     struct desk *d = &heap->desk[class_id];
     const struct class_info *info = &class_table[class_id];
     int64_t more = (int64_t)capacity - d->capacity;
     heap->capacity_pages += more * info->page_weight;
     heap->capacity_bytes += more * info->block_bytes;
+    if (is_wide(class_id)) heap->wide_pages += more * info->page_weight;
     count_add(&counters.capacity_bytes, more * info->block_bytes);
     heap->classes_in_use += (uint32_t)(capacity > 0) - (uint32_t)(d->capacity > 0);
     unsigned normal = normal_capacity(class_id);
@@ -127,7 +135,7 @@ static unsigned fair_capacity(const struct heap *heap, unsigned class_id, int64_
     int64_t by_pages =
         budget_heap_part(allowance_pages(&limits.magazine)) / (classes * info->page_weight);
     int64_t fair = by_bytes > by_pages ? by_bytes : by_pages;
-    if (fair < 1) return info->page_weight <= MOST_PAGES_ALWAYS;
+    if (fair < 1) return !is_wide(class_id);
     return fair < info->magazine_blocks ? (unsigned)fair : info->magazine_blocks;
 }
 
@@ -168,6 +176,8 @@ static int64_t growth_bytes(const struct desk *d, unsigned class_id, unsigned ne
 
 bool magazine_grow(struct heap *heap, unsigned class_id) {
     struct desk *d = &heap->desk[class_id];
+    if (is_wide(class_id) && heap->wide_pages + class_table[class_id].page_weight > MOST_WIDE_PAGES)
+        return false;
     unsigned first = first_capacity(class_id),
              next = d->capacity < first ? first : 2u * d->capacity + 1;
     unsigned fair = fair_capacity(heap, class_id, growth_bytes(d, class_id, next));
