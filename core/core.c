@@ -202,11 +202,12 @@ void core_free_slow(void *p) {
     heap_busy(false);
     if (!p) return;
     uintptr_t address = (uintptr_t)p;
-    unsigned byte = pagemap_byte(address), class_id = byte & ~(unsigned)PAGE_INHERITED;
+    unsigned class_id = pagemap_class(address);
     if (is_block_class(class_id)) {
         if (!pagemap_is_block_start(address, class_id))
             report_misuse("free of an interior pointer", p);
-        if (byte == class_id) report_misuse("double free", p);
+        /* Else its page is inherited, or was until another thread took a block of it just now. */
+        if (heap_current->magazine[class_id].top[-1] == p) report_misuse("double free", p);
         if (UNLIKELY(core_check_level > 1))
             check_free(p);
         else

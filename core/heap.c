@@ -265,8 +265,10 @@ static bool may_wait(void *const *block, unsigned class_id) {
 }
 
 void heap_return_block(void *block, unsigned class_id) {
-    if (may_wait(block, class_id) && heap_holds(class_id, block))
-        report_misuse("double free", block);
+    if (UNLIKELY(may_wait(block, class_id))) {
+        if (magazine_holds(heap_current, class_id, block)) report_misuse("double free", block);
+        ((void **)block)[1] = block; /* if it waits in another's, that one will see */
+    }
     struct heap *gate = gate_enter();
     struct heap *heap = heap_of_thread();
     if (heap) count_slow_path(heap, &heap->spills);
