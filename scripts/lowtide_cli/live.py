@@ -1,18 +1,17 @@
 """`lowtide top`, `lowtide stats PID` and `lowtide trim PID`: the live numbers of preloaded processes.
 
-Each command is a function that takes its arguments and returns the exit code: 0 well, 1 a Problem (one line on stderr), 2 wrong
-arguments, 3 a trim that the process has not answered yet.
+Exit codes: 0, 1 for a Problem (one line on stderr), 2 for wrong arguments, 3 for a trim that the process has not
+answered yet.
 """
 import argparse
 import contextlib
 import itertools
 import json
 import os
-import signal
 import sys
 import time
 
-from . import pages, text
+from . import pages, say, text
 from .watch import History, Watch, of_process
 
 PENDING = 3
@@ -26,60 +25,51 @@ def positive(word):
     return value
 
 
-def say(lines):
+def at_least_one(word):
+    value = int(word)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def put(lines):
     print("\n".join(lines), flush=True)
-
-
-def guarded(command):
-    """Problems in one line; a reader that went away, and Ctrl-C, are no failures."""
-    def run(argv):
-        try:
-            return command(argv)
-        except pages.Problem as problem:
-            print(f"lowtide: {problem}", file=sys.stderr)
-            return 1
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return 0
-        except KeyboardInterrupt:
-            return 128 + signal.SIGINT
-    run.__doc__, run.__name__ = command.__doc__, command.__name__
-    return run
 
 
 # ---- top ----
 
-def top_arguments(argv):
-    parser = argparse.ArgumentParser(prog="lowtide top", description=top.__doc__)
+def arguments_top(parser):
     parser.add_argument("--once", action="store_true", help="one refresh, as text")
     parser.add_argument("--interval", type=positive, default=2.0, metavar="S", help="seconds between refreshes (2)")
-    parser.add_argument("--count", type=int, metavar="N", help="so many refreshes")
+    parser.add_argument("--count", type=at_least_one, metavar="N", help="so many refreshes")
     parser.add_argument("--sort", choices=text.SORTS, default="rss", help="by which column (rss)")
     parser.add_argument("--all", action="store_true", help="of all users (root)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one object a refresh")
     form.add_argument("--prometheus", action="store_true", help="text for a node exporter's textfile collector, once")
-    options = parser.parse_args(argv)
-    if options.once or options.prometheus:
-        options.count = 1
-    if options.count is not None and options.count < 1:
-        parser.error("--count must be above 0")
-    return options
+    parser.epilog = """\
+examples:
+  lowtide top                                  in a terminal: q ends, r s l n sort, see its first line
+  lowtide top --once --sort retained           once, as text
+  lowtide top --prometheus > lowtide.prom      for a node exporter
+
+The verdict: "program" = what it holds rises with RSS; "allocator" = what it holds is flat and retained memory
+rises; "outside malloc" = both are flat and RSS rises."""
 
 
 def print_refresh(options, watch, rows):
     if options.prometheus:
-        say(text.prometheus(rows, watch.texts))
+        put(text.prometheus(rows, watch.texts))
     elif options.json:
-        say([json.dumps({"time": round(time.time(), 3), "silent": watch.silent, "processes": rows})])
+        put([json.dumps({"time": round(time.time(), 3), "silent": watch.silent, "processes": rows})])
     else:
-        say(text.table(rows, watch.silent))
+        put(text.table(rows, watch.silent))
 
 
-@guarded
-def top(argv):
+def command_top(options):
     """The user's preloaded processes, live: what the program holds, what lowtide retains, RSS, and why RSS rises."""
-    options = top_arguments(argv)
+    if options.once or options.prometheus:
+        options.count = 1
     me = os.geteuid()
     if options.all and me:
         raise pages.Problem("--all is for root: other users' pages are their own")
@@ -114,37 +104,42 @@ def watch_process(options, row):
     with contextlib.suppress(KeyboardInterrupt):
         for shown in itertools.count(1):
             row = history.add(row, time.monotonic())
-            say([json.dumps(row) if options.json else text.watch_line(row)])
+            put([json.dumps(row) if options.json else text.watch_line(row)])
             if shown == options.count:
                 break
             time.sleep(options.watch)
             try:
                 _, row = row_of(options.pid)
             except pages.Problem as problem:
-                print(f"lowtide: {problem}", file=sys.stderr)
+                say.note(str(problem))
                 break
     said = history.verdict()
     if options.json:
-        say([json.dumps({"pid": options.pid, "verdict": said.word, "text": said.text, "rss_growth_per_s": round(said.rss_per_s),
+        put([json.dumps({"pid": options.pid, "verdict": said.word, "text": said.text, "rss_growth_per_s": round(said.rss_per_s),
                          "grown_bytes": {name: round(bytes_) for name, bytes_ in said.parts.items()}})])
     else:
-        say(text.verdict_lines(said))
+        put(text.verdict_lines(said))
     return 0
 
 
-@guarded
-def stats(argv):
-    """All live numbers of one process; with --watch a line an interval, and whether it is a leak or the allocator."""
-    parser = argparse.ArgumentParser(prog="lowtide stats", description=stats.__doc__)
-    parser.add_argument("pid", type=int)
+def arguments_stats(parser):
+    parser.add_argument("pid", type=int, metavar="PID")
     parser.add_argument("--json", action="store_true", help="one object; null = not known while the process runs")
     parser.add_argument("--watch", type=positive, metavar="S", help="a line every S seconds, the verdict at the end")
-    parser.add_argument("--count", type=int, metavar="N", help="so many lines")
-    options = parser.parse_args(argv)
+    parser.add_argument("--count", type=at_least_one, metavar="N", help="so many lines")
+    parser.usage = "lowtide stats [options] PID"
+    parser.epilog = """\
+examples:
+  lowtide stats 4711
+  lowtide stats 4711 --watch 1 --count 60      a minute, then whether it is a leak or the allocator"""
+
+
+def command_stats(options):
+    """All live numbers of one process; with --watch a line an interval, and whether it is a leak or the allocator."""
     page, row = row_of(options.pid)
     if options.watch:
         return watch_process(options, row)
-    say([json.dumps(row)] if options.json else text.list_of(row, page.texts))
+    put([json.dumps(row)] if options.json else text.list_of(row, page.texts))
     return 0
 
 
@@ -168,17 +163,25 @@ def why_pending(page):
     if page.has_keeper:
         return "its keeper has not come to it yet"
     return f"it sleeps, or computes without allocating, and has no keeper (LOWTIDE_HOUSEKEEP=thread). Before a sleep all above the soft target goes " \
-           f"back anyway; the {text.size(page['retained_bytes'])} that it retains go when it next allocates"
+           f"back anyway; the {say.memory(page['retained_bytes'])} that it retains go when it next allocates"
 
 
-@guarded
-def trim(argv):
-    """Asks a running process to give everything back that it retains; exit code 3 when it has not done so yet."""
-    parser = argparse.ArgumentParser(prog="lowtide trim", description=trim.__doc__)
-    parser.add_argument("pid", type=int)
+def arguments_trim(parser):
+    parser.add_argument("pid", type=int, metavar="PID")
     parser.add_argument("--wait", type=positive, default=2.0, metavar="S", help="seconds to wait for its answer (2)")
     parser.add_argument("--json", action="store_true", help="one object")
-    options = parser.parse_args(argv)
+    parser.usage = "lowtide trim [options] PID"
+    parser.epilog = """\
+examples:
+  lowtide trim 4711
+  lowtide trim 4711 --wait 10
+
+No signal is sent and no system call of the process is interrupted. A sleeping process answers at once where it was
+started with LOWTIDE_HOUSEKEEP=thread; else when it wakes up, and the exit code is 3 until then."""
+
+
+def command_trim(options):
+    """Asks a running process to give everything back that it retains."""
     found, page = pages.page_of(options.pid)
     before = of_process(page)
     page, is_done = wait_for_answer(found, options.pid, pages.ask_for_trim(page, found.user), options.wait)
@@ -188,24 +191,11 @@ def trim(argv):
     released = page.trim_bytes if is_done else None
     if options.json:
         keys = ("live_bytes", "retained_bytes", "rss_bytes")
-        say([json.dumps({"pid": options.pid, "done": is_done, "released_bytes": released, "keeper": bool(page.has_keeper),
+        put([json.dumps({"pid": options.pid, "done": is_done, "released_bytes": released, "keeper": bool(page.has_keeper),
                          "before": {k: before[k] for k in keys}, "after": {k: after[k] for k in keys}})])
         return 0 if is_done else PENDING
     who = f"process {options.pid} ({before['name']})"
-    sizes = ", ".join(f"{name} {text.size(before[key])} -> {text.size(after[key])}" for name, key in (("retained", "retained_bytes"), ("RSS", "rss_bytes")))
-    say([f"{who}: released {text.size(released)}; {sizes}" if is_done else f"{who}: pending: {why_pending(page)}; {sizes}"])
+    sizes = ", ".join(f"{name} {say.memory(before[key])} -> {say.memory(after[key])}" for name, key in (("retained", "retained_bytes"), ("RSS", "rss_bytes")))
+    put([f"{who}: released {say.memory(released)}; {sizes}" if is_done else f"{who}: pending: {why_pending(page)}; {sizes}"])
     return 0 if is_done else PENDING
 
-
-COMMANDS = {"top": top, "stats": stats, "trim": trim}
-
-
-def main(argv):
-    if not argv or argv[0] not in COMMANDS:
-        print(f"usage: lowtide {'|'.join(COMMANDS)} ...", file=sys.stderr)
-        return 2
-    return COMMANDS[argv[0]](argv[1:])
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -17,6 +17,9 @@ COMMANDS = (
     ("compare", "compare", True, "run a job under several allocators, and say what each costs"),
     ("size", "size", True, "how many of a job fit on a node, and what limit to ask for"),
     ("doctor", "doctor", True, "look at this machine, and at a program"),
+    ("top", "live", False, "the preloaded processes, live"),
+    ("stats", "live", False, "the live numbers of one process; leak or allocator?"),
+    ("trim", "live", False, "ask a process to give back what it retains"),
     ("options", "options", False, "the library's options, their values and where those came from"),
     ("version", "version", False, "versions of the command and of the library"),
 )
@@ -26,6 +29,7 @@ examples:
   lowtide compare -n 3 --out report -- python3 job.py
   lowtide size -- ./simulate input.dat
   lowtide doctor -- python3 service.py
+  lowtide top
 
 `lowtide COMMAND --help` says more. The library's options are environment variables:
 `lowtide options` lists them. Messages go to stderr, results to stdout.

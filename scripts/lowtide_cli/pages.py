@@ -15,6 +15,8 @@ import struct
 import sys
 import time
 
+from . import procfs, say
+
 LAYOUT = 1
 MAGIC = int.from_bytes(b"low-tide", "little")
 HEADER = struct.Struct("=QIIIIiIQQ16s32sIIIIqQq")
@@ -37,7 +39,7 @@ FUTEX_WAKE = 1
 FUTEX_CALLS = {"x86_64": 202, "i686": 240, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
 
 
-class Problem(Exception):
+class Problem(say.CliError):
     """What the user is told, in one line; the command fails."""
 
 
@@ -48,35 +50,26 @@ def clean(text):
 
 # ---- processes ----
 
-def read_proc(pid, name):
-    """None when the process is gone, or not to be looked at."""
-    try:
-        with open(f"/proc/{pid}/{name}", "rb") as f:
-            return f.read()
-    except OSError:
-        return None
-
-
 def start_time(pid):
     """In clock ticks since boot; None when there is no such process, or nobody has waited for it yet."""
-    words = (read_proc(pid, "stat") or b"").rpartition(b")")[2].split()
-    return int(words[19]) if len(words) > 19 and words[0] not in (b"Z", b"X") else None
+    found = procfs.stat(pid)
+    return found.started if found and found.state not in ("Z", "X") else None
 
 
 def age_s(pid):
     started = start_time(pid)
-    return 0.0 if started is None else time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+    return 0.0 if started is None else time.clock_gettime(time.CLOCK_BOOTTIME) - started / procfs.TICK
 
 
 def process_state(pid):
     """The letter: S, R, T..."""
-    text = read_proc(pid, "stat")
-    return text.rpartition(b")")[2].split()[0].decode() if text else ""
+    found = procfs.stat(pid)
+    return found.state if found else ""
 
 
 def status(pid):
     """The lines of /proc/PID/status."""
-    text = read_proc(pid, "status")
+    text = procfs.read(f"{pid}/status")
     return dict(line.split(":\t", 1) for line in text.decode(errors="replace").splitlines() if ":\t" in line) if text else {}
 
 
@@ -86,22 +79,18 @@ def effective_user(pid):
 
 
 def process_name(pid):
-    return clean((read_proc(pid, "comm") or b"").decode(errors="replace").strip())
+    return clean((procfs.read(f"{pid}/comm") or b"").decode(errors="replace").strip())
 
 
 def memory(pid):
     """(RSS, PSS) in bytes, counted by the kernel page by page; the sums it keeps where that may not be read."""
-    text = read_proc(pid, "smaps_rollup")
-    if text:
-        sizes = {line.split(b":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if line.endswith(b"kB")}
-        return sizes.get(b"Rss", 0), sizes.get(b"Pss", 0)
-    text = read_proc(pid, "statm")
-    return (int(text.split()[1]) * mmap.PAGESIZE, None) if text else (None, None)
+    found = procfs.rollup(pid)
+    return (found["rss"], found["pss"]) if found else (procfs.resident(pid), None)
 
 
 def is_preloaded(pid):
     """None = cannot be told."""
-    maps = read_proc(pid, "maps")
+    maps = procfs.read(f"{pid}/maps")
     return (b"/liblowtide" in maps) if maps else None
 
 
@@ -230,7 +219,7 @@ def users_with_pages():
 
 def maps_page(pid, page):
     """Whether the process maps the file; None = cannot be told."""
-    maps = read_proc(pid, "maps")
+    maps = procfs.read(f"{pid}/maps")
     if not maps:
         return None
     inode, name = str(page.inode).encode(), os.path.basename(page.path).encode()
@@ -346,7 +335,7 @@ def explain_absence(pid):
         return f"{who} may not be looked at, and has published nothing"
     if not preloaded:
         return f"{who} is not preloaded with lowtide"
-    if b"LOWTIDE_LIVE=0" in (read_proc(pid, "environ") or b"").split(b"\0"):
+    if b"LOWTIDE_LIVE=0" in (procfs.read(f"{pid}/environ") or b"").split(b"\0"):
         return f"{who} runs with LOWTIDE_LIVE=0: it publishes nothing"
     says = status(pid)
     filters = ("Seccomp", "Seccomp_filters", "NoNewPrivs")     # a container's are ours, too

@@ -1,23 +1,11 @@
-"""Live numbers as text: sizes, the table of top, the list of stats, Prometheus' exposition format."""
+"""Live numbers as text: the table of top, the list of stats, Prometheus' exposition format."""
 import time
 
-from . import pages
+from . import pages, say
 
-MB = 1e6
 # Sorting: by key of a row, largest first but for texts.
 SORTS = {"rss": "rss_bytes", "live": "live_bytes", "retained": "retained_bytes", "not-heap": "not_heap_bytes",
          "releases": "releases_per_s", "growth": "rss_growth_per_s", "pid": "pid", "name": "name"}
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def size(bytes_):
-    """With three digits at least: 1.23 MB, 45.6 MB, 789 MB."""
-    if bytes_ is None:
-        return "-"
-    value, unit = float(bytes_), 0
-    while abs(value) >= 1000 and unit < len(UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{bytes_} B" if unit == 0 else f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f} {UNITS[unit]}"
 
 
 def level(number):
@@ -33,12 +21,12 @@ def sort_rows(rows, by):
 
 # ---- top ----
 
-COLUMNS = (("PID", 8), ("NAME", -16), ("LIVE MB", 9), ("RETAINED", 9), ("RSS MB", 9), ("NOT HEAP", 9), ("LEVEL", -9), ("REL/S", 6),
-           ("TREND MB/S", 10), ("VERDICT", -13))
+COLUMNS = (("PID", 8), ("NAME", -16), ("LIVE MiB", 9), ("RETAINED", 9), ("RSS MiB", 9), ("NOT HEAP", 9), ("LEVEL", -9), ("REL/S", 6),
+           ("TREND MiB/S", 11), ("VERDICT", -13))
 
 
-def megabytes(bytes_, sign=""):
-    return "-" if bytes_ is None else f"{bytes_ / MB:{sign}.1f}"
+def mebibytes(bytes_, sign=""):
+    return "-" if bytes_ is None else f"{bytes_ / say.MIB:{sign}.1f}"
 
 
 def cell(text, width):
@@ -55,17 +43,17 @@ def heading():
 
 
 def table_row(row):
-    trend = "-" if row["verdict"] == "unknown" else megabytes(row["rss_growth_per_s"], "+")
+    trend = "-" if row["verdict"] == "unknown" else mebibytes(row["rss_growth_per_s"], "+")
     releases = "-" if row["releases_per_s"] is None else f"{row['releases_per_s']:.0f}"
     word = {"unknown": "-", "outside": "outside malloc"}.get(row["verdict"], row["verdict"])
-    return line_of([row["pid"], row["name"], megabytes(row["live_bytes"]), megabytes(row["retained_bytes"]), megabytes(row["rss_bytes"]),
-                    megabytes(row["not_heap_bytes"]), level(row["level"]), releases, trend, word])
+    return line_of([row["pid"], row["name"], mebibytes(row["live_bytes"]), mebibytes(row["retained_bytes"]), mebibytes(row["rss_bytes"]),
+                    mebibytes(row["not_heap_bytes"]), level(row["level"]), releases, trend, word])
 
 
 def summary(rows, silent):
     total = {key: sum(row[key] or 0 for row in rows) for key in ("live_bytes", "retained_bytes", "rss_bytes")}
-    text = f"lowtide {time.strftime('%H:%M:%S')}: {len(rows)} process{'es' * (len(rows) != 1)}, live {size(total['live_bytes'])}, " \
-           f"retained {size(total['retained_bytes'])}, RSS {size(total['rss_bytes'])}"
+    text = f"lowtide {time.strftime('%H:%M:%S')}: {len(rows)} process{'es' * (len(rows) != 1)}, live {say.memory(total['live_bytes'])}, " \
+           f"retained {say.memory(total['retained_bytes'])}, RSS {say.memory(total['rss_bytes'])}"
     return text + (f"; {silent} more preloaded, too young or small or idle to tell" if silent else "")
 
 
@@ -84,21 +72,21 @@ def list_of(row, texts):
     for key, text in {**kernel, **texts}.items():
         if row.get(key) is None:
             continue
-        value = size(row[key]) if "bytes" in key else f"{row[key]} ({level(row[key])})" if key == "level" else str(row[key])
+        value = say.memory(row[key]) if "bytes" in key else f"{row[key]} ({level(row[key])})" if key == "level" else str(row[key])
         lines.append(f"  {key:22} {value:>10}  {text}")
     return lines
 
 
 def watch_line(row):
-    return f"{time.strftime('%H:%M:%S')}  live {size(row['live_bytes']):>8}  retained {size(row['retained_bytes']):>8}  RSS {size(row['rss_bytes']):>8}  " \
-           f"not heap {size(row['not_heap_bytes']):>8}  level {level(row['level'])}  {row['releases_per_s'] or 0:.0f} releases/s"
+    return f"{time.strftime('%H:%M:%S')}  live {say.memory(row['live_bytes']):>9}  retained {say.memory(row['retained_bytes']):>9}  RSS {say.memory(row['rss_bytes']):>9}  " \
+           f"not heap {say.memory(row['not_heap_bytes']):>9}  level {level(row['level'])}  {row['releases_per_s'] or 0:.0f} releases/s"
 
 
 def verdict_lines(said):
     if not said.parts:
         return [f"verdict: {said.word}: {said.text}"]
-    grown = ", ".join(f"{name} {megabytes(bytes_, '+')}" for name, bytes_ in said.parts.items())
-    return [f"verdict: {said.word}: {said.text}", f"  RSS {megabytes(said.rss_per_s, '+')} MB/s; grown by MB: {grown}"]
+    grown = ", ".join(f"{name} {mebibytes(bytes_, '+')}" for name, bytes_ in said.parts.items())
+    return [f"verdict: {said.word}: {said.text}", f"  RSS {mebibytes(said.rss_per_s, '+')} MiB/s; grown by MiB: {grown}"]
 
 
 # ---- Prometheus ----

@@ -68,7 +68,7 @@ class LiveRunner(cases.Runner):
         """Its output; its line on stderr where that is what is expected of it."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(self.drops)}
         kept.update(PYTHONPATH=scripts, PYTHONDONTWRITEBYTECODE="1", **variables)
-        done = subprocess.run([*prefix, PYTHON, "-m", "lowtide_cli.live", *map(str, arguments)], env=kept, stdin=subprocess.DEVNULL,
+        done = subprocess.run([*prefix, PYTHON, "-m", "lowtide_cli", *map(str, arguments)], env=kept, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, cwd="/")
         check(done.returncode == code, f"lowtide {' '.join(map(str, arguments))} ended with {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
         if code == 1:

@@ -219,7 +219,7 @@ class Runner(harness.LiveRunner):
     def verdict_at_the_end(self, interrupted):
         with self.started("job", "grow", "leak") as process:
             self.go_on(process)
-            reader = subprocess.Popen([PYTHON, "-m", "lowtide_cli.live", "stats", str(process.pid), "--watch", "0.2"], stdout=subprocess.PIPE,
+            reader = subprocess.Popen([PYTHON, "-m", "lowtide_cli", "stats", str(process.pid), "--watch", "0.2"], stdout=subprocess.PIPE,
                                       stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": SCRIPTS, "PYTHONDONTWRITEBYTECODE": "1"})
             time.sleep(2)
             if interrupted:
@@ -277,17 +277,17 @@ class Runner(harness.LiveRunner):
             return tmux("capture-pane", "-p", "-t", "top").stdout
         with self.started("job", "grow", "leak") as process:
             self.go_on(process)
-            command = f"PYTHONPATH={SCRIPTS} PYTHONDONTWRITEBYTECODE=1 {PYTHON} -m lowtide_cli.live top --interval 0.3; echo ended $?; cat"
+            command = f"PYTHONPATH={SCRIPTS} PYTHONDONTWRITEBYTECODE=1 {PYTHON} -m lowtide_cli top --interval 0.3; echo ended $?; cat"
             done = tmux("-f", "/dev/null", "new-session", "-d", "-s", "top", "-x", "120", "-y", "30", command)
             check(done.returncode == 0, f"tmux: {done.stderr}")
             try:
                 row = re.compile(rf"^ *{process.pid} job .* program$", re.M)
                 self.wait_until(lambda: row.search(screen()), "a row of the job with its verdict", 30)
-                self.wait_until(lambda: re.search(r"\[by rss;.*\n *PID NAME +LIVE MB", screen()), "the heading")
+                self.wait_until(lambda: re.search(r"\[by rss;.*\n *PID NAME +LIVE MiB", screen()), "the heading")
                 tmux("send-keys", "-t", "top", "s")
                 self.wait_until(lambda: "[by live;" in screen(), "sorting by the next column")
                 tmux("resize-window", "-t", "top", "-x", "50", "-y", "5")
-                self.wait_until(lambda: "LIVE MB" in screen(), "a small terminal")
+                self.wait_until(lambda: "LIVE MiB" in screen(), "a small terminal")
                 tmux("send-keys", "-t", "top", "q")
                 self.wait_until(lambda: "ended 0" in screen(), "the end")
             finally:
@@ -295,10 +295,10 @@ class Runner(harness.LiveRunner):
 
     def reader_that_goes_away(self):
         with self.started("job", "grow", "steady"):
-            done = subprocess.run(["bash", "-c", f"{PYTHON} -m lowtide_cli.live top --interval 0.1 --count 30 | head -1; exit ${{PIPESTATUS[0]}}"],
+            done = subprocess.run(["bash", "-c", f"{PYTHON} -m lowtide_cli top --interval 0.1 --count 30 | head -1; exit ${{PIPESTATUS[0]}}"],
                                   env={**os.environ, "PYTHONPATH": SCRIPTS, "PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True, timeout=20)
-        check(done.returncode == 0 and not done.stderr, f"ended with {done.returncode}: {done.stderr[-200:]}")
+        check(done.returncode == 141 and not done.stderr, f"ended with {done.returncode}: {done.stderr[-200:]}")
 
     # ---- trim ----
 
@@ -375,7 +375,7 @@ class Runner(harness.LiveRunner):
         os.chmod(f"{root}/dev/shm/lowtide-{os.geteuid()}", 0o755)
         says("is not a directory that user", "top", "--once", LOWTIDE_ROOT=root)
         for wrong in (["--interval", "0"], ["--sort", "nothing"], ["--count", "0"]):
-            done = subprocess.run([PYTHON, "-m", "lowtide_cli.live", "top", *wrong], env={**os.environ, "PYTHONPATH": SCRIPTS}, stderr=subprocess.PIPE)
+            done = subprocess.run([PYTHON, "-m", "lowtide_cli", "top", *wrong], env={**os.environ, "PYTHONPATH": SCRIPTS}, stderr=subprocess.PIPE)
             check(done.returncode == 2, f"{wrong}: {done.returncode}")
 
     def strange_pages(self):
