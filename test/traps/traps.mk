@@ -1,7 +1,7 @@
 # Programs that step into what other allocators fell into (one program a family, see their heads), and their runner.
 TRAPS_BUILD := $(BUILD)/test/traps
 TRAPS_FLAGS := -O1 -g -pthread -fno-builtin -w
-TRAPS_PROGRAMS := matrix rules forks ends locals limits calls heap bound other
+TRAPS_PROGRAMS := matrix rules forks ends locals limits calls heap bound other forked
 TRAPS_LIBRARIES := early.so hooks.so counted.so
 
 $(TRAPS_BUILD)/%.so: test/traps/%.c
@@ -19,6 +19,10 @@ $(TRAPS_BUILD)/%: test/traps/%.c test/traps/trap.h
 $(TRAPS_BUILD)/other: test/traps/other.c test/traps/trap.h
 	@mkdir -p $(@D)
 	$(CC) $(TRAPS_FLAGS) -o $@ $< -l:libjemalloc.so.2
+
+$(TRAPS_BUILD)/forked: test/bench/forked.c test/bench/bench.h
+	@mkdir -p $(@D)
+	$(CC) $(TRAPS_FLAGS) -o $@ $<
 
 trap-tests: $(BUILD)/liblowtide.so $(addprefix $(TRAPS_BUILD)/,$(TRAPS_PROGRAMS) $(TRAPS_LIBRARIES)) ## what other preloaded allocators fell into
 	python3 test/traps/traps.py --library $(BUILD)/liblowtide.so --programs $(TRAPS_BUILD)

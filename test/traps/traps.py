@@ -64,6 +64,19 @@ class Runner(cases.Runner):
         check(done.stdout.endswith("ok\n"), f"printed {done.stdout[-300:]!r}")
         return "; ".join(done.stdout.splitlines()[:-1])
 
+    # ---- memory of forked workers ----
+
+    def workers_pss(self, preload):
+        """PSS of 8 workers that each freed a random half of what their parent had made, in bytes, and its live bytes."""
+        done = self.well("forked", 8, 100000, preload=preload)
+        found = dict(line.split("=") for line in done.stdout.split())
+        return int(found["workers_pss_bytes"]), int(found["live_bytes"])
+
+    def workers_share(self):
+        (ours, live), (glibc, _) = self.workers_pss([self.options.library]), self.workers_pss([])
+        check(ours <= 0.6 * glibc, f"{ours // MIB} MiB, under stock glibc {glibc // MIB} MiB, of {live // MIB} MiB live")
+        return f"{ours / glibc:.2f} of stock glibc's"
+
     # ---- the library as a file ----
 
     def readelf(self, *arguments):
@@ -272,6 +285,7 @@ def all_cases(r):
     yield "70,000 buffers moved by realloc", lambda: r.ours("limits", "moved", 70000)
     yield "what is believed of mappings: moved", lambda: r.holes_do_not_drift("limits", "moved", 3000)
     yield "what is believed of mappings: regrown", lambda: r.holes_do_not_drift("limits", "regrown", 3000)
+    yield "8 forked workers share what they do not touch", r.workers_share
     yield "a program linked to jemalloc", lambda: r.ours("other")
     yield "a strict seccomp filter", lambda: r.ours("limits", "calls")
     yield "every release goes through libc's functions", r.releases_seen
