@@ -1,0 +1,165 @@
+"""The kernel refuses memory calls, and the program sees ENOMEM or nothing: mmap, munmap, madvise, process_madvise, mremap and mprotect
+refused at the Nth call, once or from then on until that is lifted; limits; surroundings without /proc or descriptors. After the
+fault every request is served, and no address space and no block is lost. One line a case, exit code 1 when one failed.
+
+usage: inject.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--most N]
+
+--most: of each call's places so many are tried, spread over all, with the errors by turns; where that is all of them or more,
+with each error (40 unless told).
+"""
+import json
+import os
+import re
+import resource
+import shutil
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(HERE))
+import cases  # noqa: E402
+from cases import MIB, Skipped, check  # noqa: E402
+
+ERRORS = ("ENOMEM", "EAGAIN", "EINVAL")
+CALLS = ("mmap", "munmap", "madvise", "mremap")
+CHECKED = {"LOWTIDE_CHECK": "2"}
+SPACE_SLACK = MIB   # threads that meet or do not meet need a heap more or less
+
+
+def spread(count, most):
+    """Up to `most` numbers of 1..count."""
+    return range(1, count + 1) if count <= most else sorted({1 + i * (count - 1) // (most - 1) for i in range(most)})
+
+
+class Runner(cases.Runner):
+    name = "inject"
+    timeout_s = 60
+
+    def outcome(self, done):
+        """What a run of work.c printed, by name; it must have ended well and said nothing but its statistics."""
+        said = (done.stdout[-200:] + done.stderr[-400:]).strip()
+        check(done.returncode == 0 and done.stdout.endswith("ok\n"), f"ended with {done.returncode}: {said}")
+        found = {k: int(v) for k, v in re.findall(r"^(\w+)=(\d+)", done.stdout.replace(" ", "\n"), re.M)}
+        if done.stderr:
+            check(done.stderr.startswith("{") and done.stderr.count("\n") == 1, f"said {said!r}")
+            found["live"] = json.loads(done.stderr)["live_bytes"]
+        return found
+
+    def work(self, *arguments, injector="inject.so", **variables):
+        preload = [self.options.library] + ([self.path(injector)] if injector else [])
+        return self.outcome(self.run("work", *arguments, preload=preload, LOWTIDE_STATS="1", **variables))
+
+    def clean(self, injector, variables):
+        """The calls of each kind, the address space and the live bytes where nothing is refused: the most of three runs."""
+        runs = [self.work(injector=injector, INJECT_COUNTS="1", **variables) for _ in range(3)]
+        return {key: max(run[key] for run in runs) for key in runs[0]}
+
+    def refuse(self, call, how, injector="inject.so", most=None, **variables):
+        most = most or self.options.most
+        clean = self.clean(injector, variables)
+        check(clean[call], f"no {call} is made")
+        errors, wrong, runs, refusals = ERRORS if clean[call] <= most else (), [], 0, 0
+        for i, n in enumerate(spread(clean[call], most)):
+            for error in errors or ERRORS[i % 3:i % 3 + 1]:
+                runs += 1
+                try:
+                    found = self.work(injector=injector, INJECT=f"{call}:{n}:{how}:{error}", **variables)
+                    refusals += found["refusals"]
+                    lost = found["space"] - clean["space"]
+                    check(lost <= SPACE_SLACK, f"{lost // 1024} KiB of address space lost")
+                    check(found["live"] <= clean["live"] + 4096, f"{found['live']} bytes live, {clean['live']} where nothing is refused")
+                except cases.Failed as e:
+                    wrong.append(f"{n} {error}: {e}")
+        check(not wrong, f"{len(wrong)} of {runs}: " + " | ".join(wrong[:4]))
+        return f"{runs} of {clean[call]} places, {refusals} requests refused"
+
+    # ---- by system calls ----
+
+    def traced(self, *settings):
+        """Runs under strace, which refuses the calls of libc, too, and lifts nothing."""
+        check(shutil.which("strace"), "not installed: strace")
+        trace = os.path.join(self.scratch, "trace-" + "-".join(settings).replace("/", "-"))
+        environment = ["-E", "LD_PRELOAD=" + " ".join(self.libraries()), "-E", "WORK_MAY_REFUSE=1"]
+        self.outcome(self.run("/usr/bin/env", "strace", "-f", "-qq", "-o", trace, *environment, *settings, self.path("work"), preload=[], timeout=120))
+        with open(trace) as f:
+            return f.read().splitlines()
+
+    def by_strace(self, call):
+        lines = self.traced("-e", f"trace={call},munmap")
+        begin = next(i for i, line in enumerate(lines) if "munmap(0x111000, 0)" in line)
+        before = sum(1 for line in lines[:begin + 1] if f" {call}(" in line)
+        pid = lines[0].split()[0]
+        count = sum(1 for line in lines[begin + 1:] if line.startswith(pid) and f" {call}(" in line)
+        places = spread(count, max(4, self.options.most // 8))
+        for i, n in enumerate(places):
+            for when in (f"{before + n}", f"{before + n}+"):
+                self.traced("-e", f"trace={call}", "-e", f"inject={call}:error={ERRORS[i % 3]}:when={when}")
+        return f"{2 * len(places)} runs"
+
+    def by_filter(self, call):
+        for error in ERRORS:
+            for variables in ({}, CHECKED):
+                self.work("seccomp", call, error, injector=None, **variables)
+
+    # ---- limits, surroundings ----
+
+    def limited(self, which, size, **variables):
+        in_child = lambda: resource.setrlimit(which, (size * MIB, size * MIB))  # noqa: E731
+        done = self.run("work", in_child=in_child, WORK_MAY_REFUSE="1", LOWTIDE_STATS="1", **variables)
+        return f"{self.outcome(done)['refusals']} requests refused"
+
+    def empty_root(self):
+        directory = os.path.join(self.scratch, "empty")
+        os.makedirs(directory, exist_ok=True)
+        return directory
+
+    def no_proc(self):
+        if os.geteuid():
+            raise Skipped("not root")
+        script = "mount -t tmpfs none /proc && mount -t tmpfs none /sys && mount -t tmpfs none /dev/shm && exec " + self.path("work")
+        done = self.run("/usr/bin/env", "unshare", "--mount", "sh", "-c", script)
+        if "unshare" in done.stderr or "mount:" in done.stderr:
+            raise Skipped("no mount namespace here")
+        check(done.returncode == 0 and done.stdout.endswith("ok\n") and not done.stderr, f"ended with {done.returncode}: {done.stderr[-300:]}")
+
+    def other_root(self):
+        self.work(injector=None, LOWTIDE_ROOT=self.empty_root())
+
+    def new_root(self):
+        if os.geteuid():
+            raise Skipped("not root")
+        self.work("chroot", self.empty_root(), injector=None)
+
+    def closed(self, **variables):
+        done = self.run("work", "closed", **variables)
+        check(done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-300:]}")
+
+
+def all_cases(r):
+    few = max(6, r.options.most // 4)
+    for call in CALLS + ("all",):
+        for how in ("once", "on"):
+            yield f"{call} {how}", lambda c=call, h=how: r.refuse(c, h)
+    for how in ("once", "on"):
+        yield f"process_madvise {how}", lambda h=how: r.refuse("process_madvise", h, "batch.so")
+        yield f"mprotect {how}, LOWTIDE_CHECK=2", lambda h=how: r.refuse("mprotect", h, **CHECKED)
+        yield f"all {how}, LOWTIDE_CHECK=2", lambda h=how: r.refuse("all", h, most=few, **CHECKED)
+        for value in ("dontneed", "free"):
+            yield f"all {how}, LOWTIDE_RETURN={value}", lambda h=how, v=value: r.refuse("all", h, most=few, LOWTIDE_RETURN=v)
+    for call in CALLS + ("process_madvise", "mprotect"):
+        if call not in ("mmap", "munmap"):
+            yield f"{call} by a filter, for ever", lambda c=call: r.by_filter(c)
+        yield f"{call} by strace", lambda c=call: r.by_strace(c)
+    for size in (64, 72, 96, 128, 256):
+        for which, name in ((resource.RLIMIT_AS, "RLIMIT_AS"), (resource.RLIMIT_DATA, "RLIMIT_DATA")):
+            yield f"{name} of {size} MiB", lambda w=which, s=size: r.limited(w, s)
+            yield f"{name} of {size} MiB, LOWTIDE_CHECK=2", lambda w=which, s=size: r.limited(w, s, **CHECKED)
+    yield "/proc, /sys and /dev/shm empty", r.no_proc
+    yield "LOWTIDE_ROOT at an empty directory", r.other_root
+    yield "an empty root directory, entered after start", r.new_root
+    for variables in ({}, CHECKED, {"LOWTIDE_HOUSEKEEP": "thread"}):
+        yield " ".join(["all descriptors closed", *(f"{k}={v}" for k, v in variables.items())]), lambda v=variables: r.closed(**v)
+
+
+if __name__ == "__main__":
+    cases.main(Runner, [(all_cases, os.cpu_count())], most=40)
