@@ -72,7 +72,7 @@ static struct group *group_create(unsigned tier) {
     uint32_t id = atomic_fetch_add(&group_count, 1);
     if (id >= MAX_GROUPS) {
         atomic_fetch_sub(&group_count, 1);
-        os_unmap((uintptr_t)g, os_round_up(sizeof *g));
+        os_discard((uintptr_t)g, os_round_up(sizeof *g));
         return NULL;
     }
     g->id = id;
@@ -142,7 +142,7 @@ static bool arena_map(unsigned tier) {
         base = os_map(bytes = ARENA_BYTES, ARENA_BYTES, 0);
     }
     if (!base || !pagemap_reserve(base, bytes)) {
-        if (base) os_unmap(base, bytes);
+        if (base) os_discard(base, bytes);
         give_slots_back(g, slots);
         return false;
     }
@@ -212,6 +212,9 @@ void arena_count_released(unsigned tier, unsigned pages) {
     count_add(&counters.released_pages[tier], pages);
 }
 
+/* There may be wholly free arenas that the kernel refused to unmap. */
+static _Atomic(bool) some_kept_mapped;
+
 /* Unmaps an arena of which the caller owns every pool; false: released in place instead. */
 static bool arena_close(struct group *g, unsigned slot) {
     struct arena *arena = &g->arena[slot];
@@ -220,6 +223,7 @@ static bool arena_close(struct group *g, unsigned slot) {
     pagemap_fill(base, ARENA_BYTES, CLASS_NONE);
     if (!os_unmap(base, ARENA_BYTES)) {
         pagemap_fill(base, ARENA_BYTES, CLASS_FREE);
+        relaxed_store(&some_kept_mapped, true);
         return false;
     }
     address_range_removed(base, ARENA_BYTES);
@@ -230,6 +234,30 @@ static bool arena_close(struct group *g, unsigned slot) {
     count_arenas(-1);
     give_slots_back(g, 1ull << slot);
     return true;
+}
+
+/* Unmaps an arena none of whose pools is in use or resident. */
+static bool close_untouched(struct group *g, unsigned slot) {
+    uint64_t all = tier_pool_mask(g->tier);
+    struct path fresh = path_fresh(g, slot);
+    if (atomic_load(fresh.bits) != all) return false;
+    uint64_t mine = path_remove(&fresh, all);
+    if (mine == all && arena_close(g, slot)) return true;
+    if (mine) path_add(&fresh, mine);
+    return false;
+}
+
+bool arena_unmap_kept(void) {
+    bool any = false;
+    if (!relaxed_load(&some_kept_mapped) || !atomic_exchange(&some_kept_mapped, false))
+        return false;
+    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
+        struct group *g = atomic_load(&group_table[id]);
+        uint64_t slots = g ? atomic_load(&g->fresh) : 0;
+        for (; slots && !relaxed_load(&some_kept_mapped); slots &= slots - 1)
+            any |= close_untouched(g, lowest_bit(slots));
+    }
+    return any;
 }
 
 /* Takes every free pool of the arena, to be released and put back; an arena that is wholly free is

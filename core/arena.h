@@ -90,6 +90,10 @@ static inline void arena_return_pool(struct pool *pool) {
 enum { ALL_TIERS = (1 << TIERS) - 1 };
 HIDDEN size_t arena_release(size_t pages, unsigned tiers);
 
+/* Tries again to unmap wholly free arenas, if the kernel refused that before, until it refuses once
+ * more; true when any was unmapped. */
+HIDDEN bool arena_unmap_kept(void);
+
 /* In a forked child: pagemap_inherit for all arenas. */
 HIDDEN void arenas_inherit(void);
 

@@ -134,11 +134,13 @@ static bool is_whole(const void *p, uint64_t *size) {
     return at == (const uint8_t *)trailer;
 }
 
+/* Unchecked buffers may be too small. */
+static bool has_trailer(const void *p) { return !is_large(p) || large_live_bytes(p) > PAGE_BYTES; }
+
 /* The size asked for; of unchecked memory all of it. `forget`: it is about to be freed. */
 static size_t size_of(const void *p, bool forget) {
     uint64_t size;
-    bool is_small_buffer = is_large(p) && large_live_bytes(p) <= PAGE_BYTES;
-    if (!is_small_buffer && is_whole(p, &size)) return size;
+    if (has_trailer(p) && is_whole(p, &size)) return size;
     if (!is_early(p, forget))
         report_misuse(is_junk(trailer_of(p)) ? "double free or write after free"
                                              : "write past the end of a block",
@@ -153,13 +155,14 @@ static void *seal(void *p, size_t bytes) {
     return p;
 }
 
-/* What is mapped behind a buffer, at least a page. Where the kernel refuses there is the canary
- * alone. */
-static void guard(void *p, int protection) {
+/* What is mapped behind a buffer, at least a page. Where the kernel refuses PROT_NONE there is the
+ * canary alone. */
+static bool guard(void *p, int protection) {
     int saved = errno;
     size_t room = room_of(p);
-    mprotect((char *)p + room, large_usable_bytes(p) - room, protection);
+    bool done = !mprotect((char *)p + room, large_usable_bytes(p) - room, protection);
     errno = saved;
+    return done;
 }
 
 /* ---- allocating ---- */
@@ -213,12 +216,33 @@ static void wait_in(_Atomic(uintptr_t) *ring, uint32_t places, _Atomic(uint32_t)
     if (oldest) release((void *)oldest);
 }
 
+/* Buffers on their way back, linked through their first words: those whose end the kernel leaves
+ * without access stay here until it does not. */
+static _Atomic(void *) leaving;
+
+static void leave(void *p) {
+    *(void **)p = atomic_load(&leaving);
+    while (!atomic_compare_exchange_weak(&leaving, (void **)p, p)) continue;
+}
+
+static void free_leaving(void) {
+    void *next, *p = relaxed_load(&leaving) ? atomic_exchange(&leaving, NULL) : NULL;
+    for (; p; p = next) {
+        next = *(void **)p;
+        if (guard(p, PROT_READ | PROT_WRITE))
+            core_free_large(p);
+        else
+            leave(p);
+    }
+}
+
 void check_free(void *p) {
     if (is_freed(p)) report_misuse("double free", p);
     size_of(p, true);
     if (is_large(p)) {
-        guard(p, PROT_READ | PROT_WRITE);
-        core_free_large(p);
+        if (has_trailer(p)) memset(trailer_of(p), JUNK, TRAILER_BYTES);
+        leave(p);
+        free_leaving();
         return;
     }
     fill_junk(p);
@@ -238,6 +262,7 @@ void check_drain(void) {
         uintptr_t p = relaxed_load(place) ? atomic_exchange(place, 0) : 0;
         if (p) release((void *)p);
     }
+    free_leaving();
 }
 
 /* ---- the others ---- */

@@ -50,7 +50,7 @@ static struct heap *heap_create(void) {
     uint32_t id = atomic_fetch_add(&heap_count, 1);
     if (id >= MAX_HEAPS) {
         atomic_fetch_sub(&heap_count, 1);
-        os_unmap((uintptr_t)heap, heap_bytes());
+        os_discard((uintptr_t)heap, heap_bytes());
         return NULL;
     }
     memcpy(heap->magazine, heap_none.magazine, sizeof heap->magazine);

@@ -32,7 +32,7 @@ static uintptr_t map_buffer(size_t bytes, size_t alignment) {
     uintptr_t base = os_map(bytes, alignment, hint > bytes ? hint - bytes : 0);
     if (!base) return 0;
     if (!pagemap_reserve(base, bytes)) {
-        os_unmap(base, bytes);
+        os_discard(base, bytes);
         return 0;
     }
     address_range_added(base, bytes);
@@ -60,18 +60,27 @@ static void recall_range(uintptr_t base, size_t bytes, unsigned first_page) {
     count_add(&counters.large_mapped_bytes, (int64_t)bytes);
 }
 
-static void unmap_buffer(uintptr_t base, size_t bytes) {
+/* False: it is parked. */
+static bool unmap_buffer(uintptr_t base, size_t bytes) {
     if (address_range_removable(base, bytes)) {
         forget_range(base, bytes);
         if (os_unmap(base, bytes)) {
             relaxed_store(&map_hint, base + bytes);
-            return;
+            return true;
         }
         recall_range(base, bytes, CLASS_FREE);
     }
     os_release(base, bytes);
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
     parked_put(base, bytes);
+    return false;
+}
+
+bool large_unmap_parked(void) {
+    bool any = false;
+    size_t bytes;
+    for (uintptr_t base; (base = parked_take_any(&bytes)) && unmap_buffer(base, bytes);) any = true;
+    return any;
 }
 
 static size_t owner_bytes(uintptr_t owner) { return owner & ~(uintptr_t)(OWNER_BYTES - 1); }

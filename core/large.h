@@ -29,4 +29,8 @@ HIDDEN void *large_resize(void *p, size_t bytes);
 /* Unmaps cached buffers, the oldest first, until `pages` have been released or none is left. */
 HIDDEN size_t large_release(size_t pages);
 
+/* Tries again to unmap what could not be, until that fails once more; true when any was unmapped.
+ */
+HIDDEN bool large_unmap_parked(void);
+
 #endif

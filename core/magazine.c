@@ -60,11 +60,11 @@ static void **find_slots(struct heap *heap, unsigned class_id, unsigned capacity
     return slots + 1;
 }
 
-/* The slots are not used any more. What the kernel does not take back stays counted. */
+/* The slots are not used any more. */
 static void leave_slots(unsigned class_id, void **base, unsigned capacity) {
     if (capacity <= normal_capacity(class_id)) return;
-    if (os_unmap((uintptr_t)(base - 1), enlarged_bytes(capacity)))
-        count_add(&counters.metadata_bytes, -(int64_t)enlarged_bytes(capacity));
+    os_discard((uintptr_t)(base - 1), enlarged_bytes(capacity));
+    count_add(&counters.metadata_bytes, -(int64_t)enlarged_bytes(capacity));
 }
 
 void magazines_visit_enlarged(struct heap *heap,

@@ -44,18 +44,50 @@ static uintptr_t without_huge_pages(uintptr_t base, size_t bytes) {
     return base;
 }
 
+/* What the kernel did not take back, linked through the ranges themselves. */
+struct owed {
+    struct owed *next;
+    size_t bytes;
+};
+static _Atomic(struct owed *) owed;
+
+static void owe(struct owed *range, size_t bytes) {
+    range->bytes = bytes;
+    range->next = atomic_load(&owed);
+    while (!atomic_compare_exchange_weak(&owed, &range->next, range)) continue;
+}
+
+void os_discard(uintptr_t base, size_t bytes) {
+    if (!bytes || os_unmap(base, bytes)) return;
+    os_release(base, bytes);
+    owe((struct owed *)base, bytes);
+}
+
+bool os_unmap_owed(void) {
+    bool any = false;
+    struct owed *next, *range = relaxed_load(&owed) ? atomic_exchange(&owed, NULL) : NULL;
+    for (; range; range = next) {
+        size_t bytes = range->bytes;
+        next = range->next;
+        if (os_unmap((uintptr_t)range, bytes))
+            any = true;
+        else
+            owe(range, bytes);
+    }
+    return any;
+}
+
 uintptr_t os_map(size_t bytes, size_t alignment, uintptr_t hint) {
     int saved = errno;
     uintptr_t base = map_anywhere(bytes, hint);
     if (base & (alignment - 1)) { /* the hint was taken: map more and cut */
-        os_calls.munmap((void *)base, bytes);
+        os_discard(base, bytes);
         size_t slack = alignment - os_page_bytes;
         uintptr_t wide = bytes + slack < bytes ? 0 : map_anywhere(bytes + slack, 0);
         if (wide) {
             base = (wide + alignment - 1) & ~(uintptr_t)(alignment - 1);
-            if (base > wide) os_calls.munmap((void *)wide, base - wide);
-            size_t tail = wide + slack - base;
-            if (tail) os_calls.munmap((void *)(base + bytes), tail);
+            os_discard(wide, base - wide);
+            os_discard(base + bytes, wide + slack - base);
         } else
             base = 0;
     }

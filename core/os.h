@@ -40,6 +40,11 @@ HIDDEN uintptr_t os_map(size_t bytes, size_t alignment, uintptr_t hint);
 /* True when the range is gone from the address space; false leaves it as it was. */
 HIDDEN bool os_unmap(uintptr_t base, size_t bytes);
 
+/* The range is not needed any more. What the kernel does not take back now is released, and
+ * unmapped by os_unmap_owed, which tells whether it unmapped anything. */
+HIDDEN void os_discard(uintptr_t base, size_t bytes);
+HIDDEN bool os_unmap_owed(void);
+
 /* True when the pages have been given back and read as zero from now on. */
 HIDDEN bool os_release(uintptr_t base, size_t bytes);
 

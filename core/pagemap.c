@@ -30,7 +30,7 @@ bool pagemap_reserve(uintptr_t base, size_t bytes) {
         if (atomic_compare_exchange_strong(&pagemap.root[gib], &none, leaf - leaf_bias(gib)))
             count_add(&leaves, 1);
         else
-            os_unmap(leaf, sizeof(struct pagemap_leaf));
+            os_discard(leaf, sizeof(struct pagemap_leaf));
     }
     return true;
 }

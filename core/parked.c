@@ -46,18 +46,32 @@ static uintptr_t parked_pop(word *head) {
     return parked_base(old);
 }
 
+static size_t parked_bytes(uintptr_t base, unsigned class) {
+    return class ? atomic_load(pagemap_owner(base + OWNER_BYTES)) : OWNER_BYTES;
+}
+
 uintptr_t parked_take(size_t *bytes, size_t alignment) {
     if (!relaxed_load(&parked_count) || alignment > OWNER_BYTES) return 0;
     unsigned class = parked_class(*bytes >> OWNER_SHIFT);
     for (unsigned c = class; c <= class + 8 && c < PARKED_STACKS; c++) {
         uintptr_t base = parked_pop(&parked[c]);
         if (!base) continue;
-        size_t has = c ? atomic_load(pagemap_owner(base + OWNER_BYTES)) : OWNER_BYTES;
+        size_t has = parked_bytes(base, c);
         if (has >= *bytes) {
             *bytes = has;
             return base;
         }
         parked_put(base, has); /* its class holds smaller ones, too */
+    }
+    return 0;
+}
+
+uintptr_t parked_take_any(size_t *bytes) {
+    for (unsigned c = 0; relaxed_load(&parked_count) && c < PARKED_STACKS; c++) {
+        uintptr_t base = parked_pop(&parked[c]);
+        if (!base) continue;
+        *bytes = parked_bytes(base, c);
+        return base;
     }
     return 0;
 }

@@ -11,4 +11,7 @@ HIDDEN void parked_put(uintptr_t base, size_t bytes);
 /* A range of at least *bytes and less than twice that, whole; 0 = none. *bytes becomes its size. */
 HIDDEN uintptr_t parked_take(size_t *bytes, size_t alignment);
 
+/* Any of them, its size in *bytes; 0 = there is none. */
+HIDDEN uintptr_t parked_take_any(size_t *bytes);
+
 #endif
