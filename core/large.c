@@ -42,20 +42,32 @@ static uintptr_t map_buffer(size_t bytes, size_t alignment) {
     return base;
 }
 
+static bool is_seam(uintptr_t at) { return pagemap_class(at + PAGE_BYTES) == CLASS_LARGE_SEAM; }
+static void set_seam(uintptr_t at) {
+    if (is_seam(at)) return;
+    pagemap_fill(at + PAGE_BYTES, PAGE_BYTES, CLASS_LARGE_SEAM);
+    count_add(&counters.address_runs, 1);
+}
+
 /* The page map and the counters forget a range, before the kernel takes it: its addresses may be
- * another mapping's at once. Called back when it did not. */
-static void forget_range(uintptr_t base, size_t bytes) {
+ * another mapping's at once. Called back when it did not. Returns the seams (see "assembling"),
+ * whose places the owner words say meanwhile. */
+static int64_t forget_range(uintptr_t base, size_t bytes) {
     int64_t seams = 0;
-    for (uintptr_t at = base; at < base + bytes; at += OWNER_BYTES)
-        seams += pagemap_class(at + PAGE_BYTES) == CLASS_LARGE_SEAM;
+    for (uintptr_t at = base; at < base + bytes; at += OWNER_BYTES) seams += is_seam(at);
+    for (uintptr_t at = base; seams && at < base + bytes; at += OWNER_BYTES)
+        atomic_store(pagemap_owner(at), is_seam(at));
     if (seams) count_add(&counters.address_runs, -seams);
     pagemap_fill(base, bytes, CLASS_NONE);
     address_range_removed(base, bytes);
     count_add(&counters.large_mapped_bytes, -(int64_t)bytes);
+    return seams;
 }
-static void recall_range(uintptr_t base, size_t bytes, unsigned first_page) {
+static void recall_range(uintptr_t base, size_t bytes, int64_t seams, unsigned first_page) {
     address_range_added(base, bytes);
     pagemap_fill(base, bytes, CLASS_LARGE_BODY);
+    for (uintptr_t at = base; seams && at < base + bytes; at += OWNER_BYTES)
+        if (atomic_load(pagemap_owner(at))) set_seam(at);
     pagemap_fill(base, PAGE_BYTES, first_page);
     count_add(&counters.large_mapped_bytes, (int64_t)bytes);
 }
@@ -63,12 +75,12 @@ static void recall_range(uintptr_t base, size_t bytes, unsigned first_page) {
 /* False: it is parked. */
 static bool unmap_buffer(uintptr_t base, size_t bytes) {
     if (address_range_removable(base, bytes)) {
-        forget_range(base, bytes);
+        int64_t seams = forget_range(base, bytes);
         if (os_unmap(base, bytes)) {
             relaxed_store(&map_hint, base + bytes);
             return true;
         }
-        recall_range(base, bytes, CLASS_FREE);
+        recall_range(base, bytes, seams, CLASS_FREE);
     }
     os_release(base, bytes);
     pagemap_fill(base, PAGE_BYTES, CLASS_FREE);
@@ -183,12 +195,6 @@ static uintptr_t cache_take(size_t bytes, size_t alignment) {
  * where another begins, said by the page map in the second page of its 64 KiB (in the first it says
  * what begins there for us). They count as runs of addresses. */
 
-static void set_seam(uintptr_t at) {
-    if (pagemap_class(at + PAGE_BYTES) == CLASS_LARGE_SEAM) return;
-    pagemap_fill(at + PAGE_BYTES, PAGE_BYTES, CLASS_LARGE_SEAM);
-    count_add(&counters.address_runs, 1);
-}
-
 /* How much of the range is one mapping, as far as we made it. */
 static size_t first_mapping_bytes(uintptr_t base, size_t bytes) {
     for (size_t n = OWNER_BYTES; n < bytes; n += OWNER_BYTES)
@@ -200,12 +206,12 @@ static size_t first_mapping_bytes(uintptr_t base, size_t bytes) {
 static bool move_piece(uintptr_t from, size_t bytes, uintptr_t to) {
     bool is_room = relaxed_load(&counters.address_runs) < relaxed_load(&limits.max_holes);
     if (!is_room || !address_range_removable(from, bytes)) return false;
-    forget_range(from, bytes);
+    int64_t seams = forget_range(from, bytes);
     if (os_move(from, bytes, to, bytes)) {
         set_seam(to);
         return true;
     }
-    recall_range(from, bytes, CLASS_FREE);
+    recall_range(from, bytes, seams, CLASS_FREE);
     return false;
 }
 
@@ -376,14 +382,16 @@ static bool move_to(struct growth *g, size_t bytes) {
     bool is_whole = fill_end(to, g);
     size_t replaced = g->filled > before ? g->bytes : bytes;
     if (is_whole) {
-        forget_range(g->base, g->bytes);
+        uintptr_t owner = atomic_load(pagemap_owner(g->base));
+        int64_t seams = forget_range(g->base, g->bytes);
         if (os_move(g->base, g->bytes, to, replaced)) {
             set_seam(to);
             g->base = to;
             g->bytes = bytes;
             return true;
         }
-        recall_range(g->base, g->bytes, CLASS_LARGE);
+        recall_range(g->base, g->bytes, seams, CLASS_LARGE);
+        atomic_store(pagemap_owner(g->base), owner);
     }
     g->filled = before;
     if (is_whole && !os_is_mapped(to)) {

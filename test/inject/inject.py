@@ -24,7 +24,7 @@ ERRORS = ("ENOMEM", "EAGAIN", "EINVAL")
 CALLS = ("mmap", "munmap", "madvise", "mremap")
 CHECKED = {"LOWTIDE_CHECK": "2"}
 SPACE_SLACK = 4 * MIB       # arenas are mapped ahead; threads that meet or do not meet need a heap more or less
-UNKNOWN_SLACK = 128 * 1024  # of what the allocator does not say it has
+UNKNOWN_SLACK = 4096        # of what the allocator does not say it has
 
 
 def spread(count, most):

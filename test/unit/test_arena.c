@@ -166,6 +166,21 @@ Test(arena, what_cannot_be_unmapped_is_released_in_place) {
     assert_sound();
 }
 
+Test(arena, what_could_not_be_unmapped_is_tried_again) {
+    cr_assert_not(arena_unmap_kept());
+    unit_kernel.munmaps_left = 0;
+    release_all(64);
+    cr_assert_not(arena_unmap_kept());
+    cr_assert_eq(counters.arenas, 1);
+    unit_kernel.munmaps_left = -1;
+    cr_assert(arena_unmap_kept());
+    cr_assert_eq(counters.arenas, 0);
+    cr_assert_not(arena_unmap_kept());
+    assert_sound();
+    take_pools(0, 64, blocks);
+    assert_sound();
+}
+
 Test(arena, too_many_holes_are_not_made) {
     relaxed_store(&limits.max_holes, 0);
     release_all(64);

@@ -162,6 +162,19 @@ Test(large, buffer_that_cannot_be_unmapped_is_released_and_reused) {
     unit_kernel.munmaps_left = 0;
     expect_parked_and_reused();
 }
+Test(large, buffer_that_could_not_be_unmapped_goes_with_the_next_trim) {
+    unit_kernel.munmaps_left = 0;
+    expect_parked_and_reused();
+    char *p = allocate(32 * MIB), *q = allocate(16 * MIB);
+    large_free(p);
+    large_free(q);
+    core_trim(0);
+    cr_assert_eq(counters.large_mapped_bytes, (64 + 32 + 16) * MIB);
+    unit_kernel.munmaps_left = -1;
+    cr_assert(core_trim(0));
+    cr_assert_eq(counters.large_mapped_bytes, 64 * MIB);
+    assert_sound();
+}
 Test(large, buffer_is_not_unmapped_when_that_makes_too_many_holes) {
     relaxed_store(&limits.max_holes, 0);
     expect_parked_and_reused();
@@ -335,6 +348,25 @@ ParameterizedTest(long *moves, large, refused_moves_leave_pieces_cached) {
     large_free(p);
     large_release(SIZE_MAX);
     cr_assert_eq(counters.large_mapped_bytes, 4 * 3 * KIB64);
+}
+
+/* The page map must go on saying where the kernel's mappings begin. */
+Test(large, assembled_buffer_that_cannot_be_unmapped_keeps_its_seams) {
+    char *piece[3];
+    cache_pieces(piece, 3, MIB);
+    char *p = allocate(3 * MIB + 8);
+    int64_t runs = counters.address_runs;
+    relaxed_store(&limits.retained.base_pages, 0);
+    unit_kernel.munmaps_left = 0;
+    large_free(p);
+    cr_assert_eq(counters.retained_pages[RING_LARGE], 0);
+    cr_assert_eq(counters.address_runs, runs);
+    address_runs_recount();
+    cr_assert_eq(counters.address_runs, runs);
+    unit_kernel.munmaps_left = -1;
+    cr_assert(large_unmap_parked());
+    cr_assert_eq(counters.large_mapped_bytes, 4 * 3 * KIB64);
+    assert_sound();
 }
 
 Test(large, nothing_is_moved_where_that_makes_too_many_holes) {

@@ -62,6 +62,35 @@ Test(os, impossible_sizes_are_refused) {
     cr_assert_eq(os_map((size_t)1 << 60, PAGE_BYTES, 0), 0);
 }
 
+Test(os, what_is_not_taken_back_is_unmapped_later) {
+    uintptr_t base = os_map(3 * PAGE_BYTES, PAGE_BYTES, 0), other = os_map(PAGE_BYTES, PAGE_BYTES, 0);
+    memset((void *)base, 1, 3 * PAGE_BYTES);
+    unit_kernel.munmaps_left = 0;
+    os_discard(base, 3 * PAGE_BYTES);
+    os_discard(other, PAGE_BYTES);
+    cr_assert_eq(*(char *)(base + PAGE_BYTES), 0, "it was released");
+    cr_assert_not(os_unmap_owed());
+    unit_kernel.munmaps_left = 1;
+    cr_assert(os_unmap_owed());
+    unit_kernel.munmaps_left = -1;
+    cr_assert(os_unmap_owed());
+    cr_assert_eq(unit_kernel.mapped_bytes, 0);
+    cr_assert_not(os_unmap_owed());
+    errno = CANARY;
+}
+
+/* The place that the hint led to, and what is cut off at both ends. */
+Test(os, what_cannot_be_cut_off_is_unmapped_later) {
+    for (unsigned i = 0; i < 20; i++) {
+        unit_kernel.munmaps_left = 0;
+        uintptr_t base = os_map(PAGE_BYTES, 1 << 24, 0);
+        cr_assert(base && base % (1 << 24) == 0);
+        unit_kernel.munmaps_left = -1;
+        os_unmap_owed();
+        cr_assert_eq(unit_kernel.mapped_bytes, (i + 1) * PAGE_BYTES);
+    }
+}
+
 Test(os, unmapping_takes_the_range_away_or_leaves_it) {
     uintptr_t base = os_map(2 * PAGE_BYTES, PAGE_BYTES, 0);
     unit_kernel.munmaps_left = 0;
