@@ -10,6 +10,7 @@ declare -A suite=(
     [unit]="make -s unit-tests"
     [stress]="make -s stress-tests"
     [faults]="make -s fault-tests"
+    [inject]="make -s inject-tests"
     [traps]="make -s trap-tests"
     [fuzz]="make -s fuzz-tests"
     [pressure]="make -s pressure-tests"
@@ -18,7 +19,7 @@ declare -A suite=(
     [programs]="test/preload/run.sh"
     [command]="test/command/run.sh"
 )
-order=(lint unit stress model faults traps fuzz pressure sleep live programs command)
+order=(lint unit stress model faults inject traps fuzz pressure sleep live programs command)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)
