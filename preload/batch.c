@@ -32,9 +32,14 @@ static long release_ranges(const struct iovec *ranges, unsigned n) {
 #endif
 }
 
+/* Not libc's prctl, which is interposed and looked up with dlsym, and that may free a message of
+ * dlerror's: this is the middle of a slow path, perhaps that of the very same free.
+ */
+static bool is_unfiltered(void) { return syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == 0; }
+
 /* Of no bytes: older kernels refuse that, too. */
 static bool try_once(void) {
-    bool works = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0 && !release_ranges(&(struct iovec){0}, 1);
+    bool works = is_unfiltered() && !release_ranges(&(struct iovec){0}, 1);
     int expected = UNTRIED;
     atomic_compare_exchange_strong(&state, &expected, works ? WORKS : MUST_NOT);
     return relaxed_load(&state) == WORKS;

@@ -27,7 +27,7 @@ HIDDEN void foreign_init(void);
 /* Decides whether this is a CPython interpreter whose objects lowtide should hold (python.c). */
 HIDDEN void python_init(int argc, char **argv);
 
-/* "malloc" when the interpreter is told PYTHONMALLOC=malloc, else why not. */
+/* "malloc" or "malloc_debug" when the interpreter is told so for PYTHONMALLOC, else why not. */
 extern HIDDEN const char *python_state;
 
 #endif

@@ -3,6 +3,9 @@
  * LOWTIDE_PYTHON=auto tells it so by answering the interpreter's getenv, which leaves no trace in
  * the environment: children that run without lowtide keep pymalloc.
  *
+ * Development mode (-X dev, PYTHONDEVMODE) puts hooks around the allocator that find errors, unless
+ * PYTHONMALLOC says otherwise; so there the answer is malloc_debug: the same hooks, around malloc.
+ *
  * Only an executable with the interpreter's own name counts (python, python3, python3.11, ...;
  * resolved through links, so those of virtual environments too), and only if it really is CPython.
  * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I and -E the
@@ -20,7 +23,7 @@
 extern char **environ;
 
 const char *python_state = "not an interpreter";
-static bool answers;
+static const char *answer;      /* NULL = none of ours */
 static char *(*next_getenv)(const char *);
 
 static char *scan_environment(const char *name) {
@@ -36,7 +39,7 @@ static bool is_unset(const char *value) { return !value || !*value; }
 /* libc declares the argument nonnull, so NULL need not be looked for. */
 EXPORT char *getenv(const char *name) {
     char *value = next_getenv ? next_getenv(name) : scan_environment(name);
-    if (answers && is_unset(value) && !strcmp(name, "PYTHONMALLOC")) return (char *)"malloc";
+    if (answer && is_unset(value) && !strcmp(name, "PYTHONMALLOC")) return (char *)answer;
     return value;
 }
 
@@ -50,18 +53,29 @@ static bool is_interpreter_name(const char *path) {
            !strcmp(name, "-dbg");
 }
 
-/* -I or -E among the interpreter's own options, which end at -c, -m, a file name or --. */
-static bool ignores_environment(int argc, char **argv) {
+struct interpreter_options {
+    bool ignores_environment;   /* -I or -E */
+    bool development;           /* -X dev */
+};
+
+static bool names_development(const char *x_option) {
+    return !strncmp(x_option, "dev", 3) && (!x_option[3] || x_option[3] == '=');
+}
+
+/* The interpreter's own options end at -c, -m, a file name or --. */
+static struct interpreter_options read_arguments(int argc, char **argv) {
+    struct interpreter_options found = {false, false};
     for (int i = 1; i < argc && argv[i][0] == '-' && argv[i][1] && argv[i][1] != '-'; i++)
         for (const char *letter = argv[i] + 1; *letter; letter++) {
-            if (*letter == 'I' || *letter == 'E') return true;
-            if (*letter == 'c' || *letter == 'm') return false;
+            if (*letter == 'I' || *letter == 'E') found.ignores_environment = true;
+            if (*letter == 'c' || *letter == 'm') return found;
             if (*letter == 'W' || *letter == 'X') {
-                i += !letter[1];
+                const char *value = letter[1] ? letter + 1 : ++i < argc ? argv[i] : "";
+                if (*letter == 'X' && names_development(value)) found.development = true;
                 break;
             }
         }
-    return false;
+    return found;
 }
 
 void python_init(int argc, char **argv) {
@@ -71,17 +85,18 @@ void python_init(int argc, char **argv) {
     path[n > 0 ? n : 0] = 0;
     if (n <= 0) strncat(path, argc ? argv[0] : "", sizeof path - 1);
     if (!is_interpreter_name(path) || !dlsym(RTLD_DEFAULT, "Py_Main")) return;
+    struct interpreter_options arguments = read_arguments(argc, argv);
     if (!options.python)
         python_state = "pymalloc: LOWTIDE_PYTHON=off";
     else if (!is_unset(scan_environment("PYTHONMALLOC")))
         python_state = "PYTHONMALLOC was set already";
     else if (dlsym(RTLD_DEFAULT, "_Py_MergeZeroLocalRefcount"))
         python_state = "mimalloc: free-threaded build";
-    else if (ignores_environment(argc, argv))
+    else if (arguments.ignores_environment)
         python_state = "pymalloc: -I or -E";
     else {
-        answers = true;
-        python_state = "malloc";
+        bool development = arguments.development || !is_unset(scan_environment("PYTHONDEVMODE"));
+        python_state = answer = development ? "malloc_debug" : "malloc";
         /* Objects die in another order than they were made, and a large stack hands that order out
          * again: strings in a loop take 1.20 s where they took 1.31. */
         relaxed_store(&limits.enlarged_blocks, 0);

@@ -34,6 +34,20 @@ def serves_objects_itself(**environment):
     return b"arenas allocated total" in child.communicate()[1]
 
 
+def has_debug_hooks(*options, **environment):
+    """Whether the interpreter fills what it allocates with its pattern (another one before 3.8)."""
+    ours = ("import ctypes, sys; m = ctypes.pythonapi.PyMem_Malloc; m.restype = ctypes.c_void_p; "
+            "sys.exit(len(set(ctypes.string_at(m(ctypes.c_size_t(40)), 40)) - {0xcd, 0xcb}) == 0)")
+    return subprocess.call([sys.executable, *options, "-c", ours], env=dict(os.environ, **environment)) == 1
+
+
+def check_development_mode():
+    modes = [has_debug_hooks(), has_debug_hooks("-X", "dev"), has_debug_hooks("-bXdev"), has_debug_hooks(PYTHONDEVMODE="1"),
+             has_debug_hooks("-X", "dev", PYTHONMALLOC="malloc"), has_debug_hooks("-X", "utf8", "-c", "pass", "-X", "dev")]
+    assert modes == [False, True, True, True, False, False], "hooks of development mode: %s" % modes
+    assert not serves_objects_itself(PYTHONDEVMODE="1"), "objects live in pymalloc in development mode"
+
+
 def check_preload(library):
     with open("/proc/self/maps") as maps:
         assert library in maps.read(), "the preload is not mapped"
@@ -41,6 +55,8 @@ def check_preload(library):
     assert free_threaded or not serves_objects_itself(), "objects live in pymalloc, not in malloc"
     assert free_threaded or not serves_objects_itself(PYTHONMALLOC=""), "an empty PYTHONMALLOC is taken for a choice"
     assert free_threaded or serves_objects_itself(PYTHONMALLOC="pymalloc"), "the user's choice is not kept"
+    if not free_threaded and sys.version_info >= (3, 7):
+        check_development_mode()
 
 
 def check_no_trace():
