@@ -1,5 +1,6 @@
 #!/bin/bash
 # Every suite, one after the other; `make test` calls it. usage: test/run.sh [SUITE...]
+# Suites of others (`suites`, an hour) run only when named.
 # Each suite closes with `name: N passed, N failed`, and after a comma what it skipped; the last line adds them up. A suite
 # that ends otherwise than by its exit code and that line says counts as one failure.
 set -u
@@ -18,6 +19,7 @@ declare -A suite=(
     [live]="make -s live-tests"
     [programs]="test/preload/run.sh"
     [command]="test/command/run.sh"
+    [suites]="make -s suites"
 )
 order=(lint unit stress model faults inject traps fuzz pressure sleep live programs command)
 [ $# -eq 0 ] || order=("$@")

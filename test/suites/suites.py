@@ -1,0 +1,195 @@
+"""Test suites of others, each module under stock glibc and with the library preloaded: what fails only preloaded, or is not
+even reached there, is a failure here, unless known.py expects it. A module a case; exit code 1 when one failed.
+
+usage: suites.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--check 2]
+
+--check 2 runs the preloaded side with LOWTIDE_CHECK=2 (slow).
+
+DIRECTORY takes the two outputs of each module that differs. What fails preloaded and not stock is run again, alone, in both
+ways, AGAIN times; it is held against the library unless it never fails again, or does so in stock too. A process that dies
+of a signal is held against it in any case.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as tree
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(HERE))
+import cases  # noqa: E402
+import known  # noqa: E402
+from cases import PYTHON, Failed, Skipped, check  # noqa: E402
+
+AGAIN = 4
+NOBODY = 65534
+# A test that hangs is told by the suite itself, with a traceback, before the module's time is up.
+TEST_TIMEOUT_S = 240
+MODULE_TIMEOUT_S = 900
+
+# unittest's account of a failure: method and class, a subtest's parameters, the traceback up to an empty line.
+FAILURE = re.compile(r"^(?:FAIL|ERROR): (\w+) \(([\w.]+)\).*\n-{70}\n((?:.+\n)*)", re.M)
+DEATH = re.compile(r"Fatal Python error: (?:Segmentation|Aborted|Bus error)|\(Exit code -\d+ \(SIG|^lowtide: .*pointer 0x.*", re.M)
+
+
+class Outcome:
+    """What one run of a module says: names of its test cases."""
+
+    def __init__(self, output, code, report):
+        self.output = output
+        self.died = code < 0 or bool(DEATH.search(output))
+        self.seen, self.failed, self.skipped = set(), set(), set()
+        self.last_lines = {}    # of the traceback of each failed case, or of each of its subtests
+        if os.path.exists(report) and os.path.getsize(report):
+            self.read(report)
+        # A failed subtest is in the output alone; such a case is left out of the report.
+        for method, owner, traceback in FAILURE.findall(output):
+            name = owner if owner.endswith("." + method) else f"{owner}.{method}"
+            self.failed.add(name)
+            errors = re.findall(r"^\w.*", traceback, re.M)
+            self.last_lines.setdefault(name, []).append(errors[-1] if len(errors) > 1 else "")
+        self.seen |= self.failed
+        if code and not self.failed:
+            self.failed.add("the module as a whole")
+
+    def read(self, report):
+        for case in tree.parse(report).getroot().iter("testcase"):
+            name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
+            self.seen.add(name)
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed.add(name)
+            if case.find("skipped") is not None:
+                self.skipped.add(name)
+
+    def is_known(self, module, name):
+        return name in known.DIFFERENCES.get(module, {}) and \
+            set(self.last_lines.get(name, [""])) <= {known.DIFFERENCES[module][name]}
+
+    def counts(self):
+        return f"{len(self.seen)} cases, {len(self.skipped)} skipped, {len(self.failed)} failed"
+
+
+class CPython:
+    name = "cpython"
+    modules = known.CPYTHON
+
+    @staticmethod
+    def command(module, report, only):
+        chosen = [word for name in only for word in ("-m", name)]
+        return [PYTHON, "-m", "test", "-j1", "-v", "--timeout", str(TEST_TIMEOUT_S), "--junit-xml", report, *chosen, module]
+
+
+class Numpy:
+    name = "numpy"
+    modules = known.NUMPY
+
+    @staticmethod
+    def command(module, report, only):
+        names = sorted({re.split(r"[.\[]", name.split("::")[-1])[-1] for name in only})
+        chosen = ["-k", " or ".join(names)] if names else []
+        return [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", report, *chosen, "--pyargs", module]
+
+
+class Runner(cases.Runner):
+    name = "suites"
+    drops = (*cases.Runner.drops, "SUDO_", "TMPDIR", "HOME")
+
+    def __init__(self, options):
+        super().__init__(options)
+        os.makedirs(options.programs, exist_ok=True)
+        # Suites run without privileges, which a library in a private directory would not be readable for.
+        self.library = shutil.copy(options.library, self.scratch)
+        os.chmod(self.scratch, 0o755)
+        self.user = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+
+    def outcome(self, suite, module, preloaded, only=()):
+        directory = tempfile.mkdtemp(prefix="run.", dir=self.scratch)
+        os.chmod(directory, 0o777)
+        report = os.path.join(directory, "report.xml")
+        variables = self.environment(preload=[self.library] if preloaded and not self.options.without_preload else [],
+                                     TMPDIR=directory, HOME=directory, LOWTIDE_CHECK=str(self.options.check))
+        with open(os.path.join(directory, "output"), "w+", errors="replace") as output:
+            process = subprocess.Popen(suite.command(module, report, sorted(only)), env=variables, cwd=directory,
+                                       stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                       start_new_session=True, **self.user)
+            try:
+                code = process.wait(MODULE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                try:
+                    os.killpg(process.pid, 9)
+                except ProcessLookupError:
+                    pass
+                process.wait()
+            output.seek(0)
+            text = output.read()
+        outcome = Outcome(text, 1 if code is None else code, report)
+        shutil.rmtree(directory, ignore_errors=True)
+        return outcome
+
+    def keep(self, module, way, outcome):
+        with open(os.path.join(self.options.programs, f"{module}.{way}.txt"), "w") as f:
+            f.write(outcome.output)
+
+    def compare(self, suite, module):
+        stock, ours = (self.outcome(suite, module, preloaded) for preloaded in (False, True))
+        if not stock.seen and not ours.seen:
+            raise Skipped(f"no cases in {module}")
+        expected = {name for name in ours.failed - stock.failed if ours.is_known(module, name)}
+        bad = ours.failed - stock.failed - expected
+        lost = stock.seen - ours.seen
+        newly_skipped = ours.skipped - stock.skipped
+        died = ours.died and not stock.died
+        if bad or lost or newly_skipped or died:
+            self.keep(module, "stock", stock)
+            self.keep(module, "preloaded", ours)
+        unsteady = set() if died or "the module as a whole" in bad else self.unsteady(suite, module, bad)
+        bad -= unsteady
+        complaints = [f"{what}: {', '.join(sorted(names)[:20])}" for what, names in
+                      (("fails", bad), ("not reached", lost), ("skipped", newly_skipped)) if names]
+        if died:
+            complaints.insert(0, "a process died")
+        text = f"stock {stock.counts()}; preloaded {ours.counts()}"
+        if complaints:
+            raise Failed(f"{text}; only preloaded: {'; '.join(complaints)}")
+        for what, names in (("known", expected), ("unsteady", unsteady)):
+            text += f"; {what}: {', '.join(sorted(names))}" if names else ""
+        return text
+
+    def unsteady(self, suite, module, names):
+        """Of `names`, which failed once preloaded, those that the library is not to blame for."""
+        if not names:
+            return set()
+        runs = [[self.outcome(suite, module, way, names).failed for _ in range(AGAIN)] for way in (False, True)]
+        stock, ours = (set().union(*way) for way in runs)
+        return {name for name in names if name in stock or name not in ours}
+
+    def is_preloaded(self):
+        """Otherwise all would be well below."""
+        done = self.run(PYTHON, "-c", "print(open('/proc/self/maps').read())",
+                        preload=[] if self.options.without_preload else [self.library], in_child=self.become)
+        check(os.path.basename(self.library) in done.stdout, f"not mapped: {done.stderr[-300:]}")
+
+    def become(self):
+        if self.user:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+
+    def cases(self):
+        yield "the library is mapped", self.is_preloaded
+        for suite in (CPython, Numpy):
+            for module in suite.modules:
+                yield f"{suite.name} {module}", lambda suite=suite, module=module: self.compare(suite, module)
+
+
+def main():
+    cases.main(Runner, [(Runner.cases, 2)], check=0)
+
+
+if __name__ == "__main__":
+    main()
