@@ -159,11 +159,11 @@ void pool_unlease(struct pool *pool) {
             info = &class_table[class_id];
             hint_partial(pool, class_id);
         }
-        /* Who freed the last block of a page while the lease was held left the settling to us. */
+        /* Who freed the last block of a page, or of the pool, while the lease was held left it to
+         * us; in the latter case the page may have been settled with the others. */
         if (is_single_threaded()) return;
         uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
-        bool settle =
-            info->tier ? (live & ~blocks_pages(info, taken)) != 0 : is_all_free(pool, info);
+        bool settle = is_all_free(pool, info) || (info->tier && live & ~blocks_pages(info, taken));
         if (!settle || !pool_lease(pool)) return;
         class_id = relaxed_load(&pool->class_id);
         info = &class_table[class_id];

@@ -1,21 +1,17 @@
-/* A signal at every instruction of lending and taking back: the processor stops after each (the trap flag), and at one of them the
- * handler does what a handler may do in a thread that is about to block: allocate, or block itself. Whatever the moment, the thread
- * must have its one heap afterwards, and nobody may tend a heap that is in use. */
+/* A signal at every instruction of lending and taking back: at one of them the handler does what a handler may do in a thread that
+ * is about to block: allocate, or block itself. Whatever the moment, the thread must have its one heap afterwards, and nobody may
+ * tend a heap that is in use. */
+#include "steps.h"
 #include "unit.h"
 
 #include "../../core/lend.h"
 
-#include <signal.h>
-
 TestSuite(lend_signals, .init = core_init);
 
-/* Sanitizers do not survive a signal inside their own functions. */
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifdef CAN_STEP
 
 enum { OWNED = 0 };
 
-static unsigned steps, signal_at;
-static void (*in_handler)(void);
 static const char *fault;
 static struct heap *mine;
 
@@ -26,36 +22,6 @@ static void check_while_it_works(void) {
     size_t waiting = heap_waiting_blocks(class_of_request(64));
     heap_flush_lent();
     if (heap_waiting_blocks(class_of_request(64)) != waiting) fault = "the heap is in use and open to others";
-}
-
-static void on_step(int number) {
-    (void)number;
-    if (++steps != signal_at) return;
-    in_handler();
-    check_while_it_works();
-}
-
-static void handle_steps(void) {
-    struct sigaction action = {.sa_handler = on_step};
-    cr_assert_eq(sigaction(SIGTRAP, &action, NULL), 0);
-}
-
-/* The handler itself runs without the flag. Below the stack's red zone, which belongs to whoever is inlined around it. */
-static ALWAYS_INLINE void set_trap_flag(void) {
-    __asm__ volatile("sub $128, %%rsp; pushfq; orq $0x100, (%%rsp); popfq; add $128, %%rsp" ::: "memory", "cc");
-}
-static ALWAYS_INLINE void clear_trap_flag(void) {
-    __asm__ volatile("sub $128, %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; add $128, %%rsp" ::: "memory", "cc");
-}
-
-/* Runs act with a signal after its n-th instruction; false when it has fewer. */
-static bool interrupt(void (*act)(void), unsigned n) {
-    steps = 0;
-    signal_at = n;
-    set_trap_flag();
-    act();
-    clear_trap_flag();
-    return steps >= n;
 }
 
 static void allocate(void) {
@@ -71,6 +37,12 @@ static void block_and_return(void) {
 static void allocate_and_block(void) {
     allocate();
     block_and_return();
+}
+
+static void (*handler_act)(void);
+static void act_and_check(void) {
+    handler_act();
+    check_while_it_works();
 }
 
 static const struct {
@@ -92,8 +64,9 @@ static void step_through(void (*act)(void), bool is_lent_before) {
     handle_steps();
     allocate();
     mine = heap_current;
+    in_handler = act_and_check;
     for (unsigned h = 0; h < COUNT(handlers); h++) {
-        in_handler = handlers[h].act;
+        handler_act = handlers[h].act;
         unsigned n = 1;
         for (bool is_inside = true; is_inside; n++) {
             if (is_lent_before) heap_lend();
