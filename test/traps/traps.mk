@@ -3,6 +3,8 @@ TRAPS_BUILD := $(BUILD)/test/traps
 TRAPS_FLAGS := -O1 -g -pthread -fno-builtin -w
 TRAPS_PROGRAMS := matrix rules forks ends locals limits calls heap bound other forked pending
 TRAPS_LIBRARIES := early.so hooks.so counted.so
+# For instance TRAP_ARGS='--only fork'.
+TRAP_ARGS ?=
 
 $(TRAPS_BUILD)/%.so: test/traps/%.c
 	@mkdir -p $(@D)
@@ -25,6 +27,6 @@ $(TRAPS_BUILD)/forked: test/bench/forked.c test/bench/bench.h
 	$(CC) $(TRAPS_FLAGS) -o $@ $<
 
 trap-tests: $(BUILD)/liblowtide.so $(addprefix $(TRAPS_BUILD)/,$(TRAPS_PROGRAMS) $(TRAPS_LIBRARIES)) ## what other preloaded allocators fell into
-	python3 test/traps/traps.py --library $(BUILD)/liblowtide.so --programs $(TRAPS_BUILD)
+	python3 test/traps/traps.py --library $(BUILD)/liblowtide.so --programs $(TRAPS_BUILD) $(TRAP_ARGS)
 
 .PHONY: trap-tests
