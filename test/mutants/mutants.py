@@ -46,6 +46,8 @@ SUITES = [
     ("traps: refusals", LIBRARY, traps("refusals"), 60),
     ("traps: seccomp", LIBRARY, traps("seccomp"), 60),
     ("traps: mmap family", LIBRARY, traps("mmap family"), 60),
+    ("traps: threads of a child", LIBRARY, traps("threads of a forked child"), 60),
+    ("traps: what is believed", LIBRARY, traps("what is believed"), 90),
     ("traps: fork", LIBRARY, traps("fork"), 180),
     ("traps: locked", LIBRARY, traps("locked"), 60),
     ("sleep", LIBRARY, "make -s sleep-tests", 240),

@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "trap.h"
 
+#include <malloc.h>
+
 #include <signal.h>
 #include <setjmp.h>
 #include <sys/mman.h>
@@ -145,6 +147,29 @@ static void test_beside_heap(void) {
     for (int i = 0; i < 100; i++) free(p[i]);
 }
 
+/* What the library says that the program has mapped itself; -1 without the library. */
+static long counted_bytes(void) {
+    char *text = NULL, *at;
+    size_t bytes;
+    FILE *to = open_memstream(&text, &bytes);
+    CHECK(to && !malloc_info(0, to) && !fclose(to));
+    at = strstr(text, "program_mmap_bytes\" value=\"");
+    long counted = at ? strtol(strchr(at, '=') + 2, NULL, 10) : -1;
+    free(text);
+    return counted;
+}
+
+static void test_count(void) {
+    long before = counted_bytes();
+    if (before < 0) return;
+    char *p = map(100);
+    CHECK(counted_bytes() == before + 100 * (long)page);
+    CHECK((p = mremap(p, 100 * page, 150 * page, MREMAP_MAYMOVE)) != MAP_FAILED);
+    CHECK(counted_bytes() == before + 150 * (long)page);
+    CHECK(!munmap(p, 150 * page));
+    CHECK(counted_bytes() == before);
+}
+
 int main(void) {
     page = (size_t)sysconf(_SC_PAGESIZE);
     test_zero_and_fixed();
@@ -154,6 +179,7 @@ int main(void) {
     test_advice();
     test_files();
     test_beside_heap();
+    test_count();
     puts("ok");
     return 0;
 }

@@ -3,6 +3,7 @@
  *   forks churn ROUNDS     children allocate, free, start threads and exit, while threads churn and use stdio streams
  *   forks atfork ROUNDS    the same, with handlers of pthread_atfork that allocate, registered before and after the churn began
  *   forks nested ROUNDS    the child forks again, its child too
+ *   forks threads ROUNDS   the child starts a thread that allocates
  *   forks spawn ROUNDS     posix_spawn, vfork and system meanwhile
  *
  * A child that does not end well within ten seconds fails the run.
@@ -146,6 +147,27 @@ static void spawn_once(int round) {
         CHECK(system("true") == 0);
 }
 
+/* ---- threads of the child ---- */
+
+/* Each call is a slow path, which would wait a quarter of a second at a gate that is still closed. */
+static void *allocate_large(void *unused) {
+    for (int i = 0; i < 200; i++) free(malloc(300000));
+    return unused;
+}
+
+static void fork_and_start_a_thread(int round) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (!child) {
+        pthread_t other;
+        alarm(20);
+        CHECK(!pthread_create(&other, NULL, allocate_large, NULL));
+        pthread_join(other, NULL);
+        _exit(0);
+    }
+    wait_for(child, round);
+}
+
 /* ---- handlers of another library ---- */
 
 static void *kept[3];
@@ -165,12 +187,14 @@ static void register_handlers(void) { CHECK(!pthread_atfork(handler_before, hand
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     int rounds = atoi(argv[2]);
-    bool is_spawn = !strcmp(argv[1], "spawn"), is_nested = !strcmp(argv[1], "nested"), is_atfork = !strcmp(argv[1], "atfork");
+    bool is_spawn = !strcmp(argv[1], "spawn"), is_nested = !strcmp(argv[1], "nested"), is_atfork = !strcmp(argv[1], "atfork"),
+         is_threads = !strcmp(argv[1], "threads");
     if (is_atfork) register_handlers();
     start_churning();
     if (is_atfork) register_handlers();
     for (int round = 0; round < rounds; round++)
         if (is_spawn) spawn_once(round);
+        else if (is_threads) fork_and_start_a_thread(round);
         else fork_once(round, is_nested ? 3 : 1);
     stop_churning();
     puts("ok");

@@ -265,6 +265,7 @@ def all_cases(r):
     yield "fork handlers registered before ours", lambda: r.ours("forks", "atfork", rounds // 8, preload=[library, early])
     yield "fork handlers registered after ours", lambda: r.ours("forks", "atfork", rounds // 8, preload=[early, library])
     yield "fork in a forked child", lambda: r.ours("forks", "nested", rounds // 16)
+    yield "threads of a forked child pass at once", lambda: r.ours("forks", "threads", 5)
     yield "posix_spawn, vfork, system among churning threads", lambda: r.ours("forks", "spawn", rounds // 8)
 
     for order, libraries in (("after", [library, hooks]), ("before", [hooks, library])):

@@ -179,3 +179,23 @@ ParameterizedTest(unsigned *number, gate, memory_goes_back_inside, .fini = machi
     cr_assert_gt(inside + outside, 0, "%s: nothing went back", way->name);
     cr_assert_eq(outside, 0, "%s: %u calls outside", way->name, outside);
 }
+
+/* ---- in a forked child ---- */
+
+/* The forking thread passes its own gate in any case; other threads of the child must, too. */
+static void pass_at_once(unsigned index, void *context) {
+    int64_t began_us = now_us();
+    (void)index;
+    for (int i = 0; i < 10; i++) enter();
+    *(int64_t *)context = now_us() - began_us;
+}
+
+Test(gate, reset_opens_it_for_every_thread) {
+    int64_t took_us = 0;
+    gate_close();
+    atomic_fetch_add(&gate_others, 1); /* a thread that is not in the child was inside */
+    gate_reset();
+    cr_assert(gate_owner == 0 && gate_others == 0);
+    unit_run_threads(1, pass_at_once, &took_us);
+    cr_assert_lt(took_us, GATE_WAIT_MS * 1000 * 5);
+}
