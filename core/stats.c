@@ -206,7 +206,7 @@ static void verify_pool(struct pool *pool, unsigned class_id, void *context) {
         if (atomic_load(&pool->free[w]) & ~class_word_mask(info, w))
             v->fault = "a bit beyond the pool's blocks is set";
     if (state == POOL_LEASED) v->fault = "a pool is leased though nobody is at work";
-    if (!taken) v->fault = "a pool without taken blocks was not retired";
+    else if (!taken) v->fault = "a pool without taken blocks was not retired";
     if (state == POOL_LISTED && !is_hinted)
         v->fault = "a listed pool has no hint"; /* it may have no free block: a late return */
     if (state == POOL_FULL && taken != info->blocks) v->fault = "a full pool has free blocks";
