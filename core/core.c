@@ -283,7 +283,9 @@ bool core_trim(size_t keep_bytes) {
     struct heap *gate = gate_enter();
     heap_flush(false);
     size_t released = budget_release_to((int64_t)(keep_bytes >> PAGE_SHIFT), RELEASE_LARGE_FIRST);
-    bool unmapped = os_unmap_owed() | large_unmap_parked() | arena_unmap_kept();
+    bool unmapped = os_unmap_owed();
+    unmapped |= large_unmap_parked();
+    unmapped |= arena_unmap_kept();
     gate_leave(gate);
     return released > 0 || unmapped;
 }

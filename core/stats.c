@@ -205,8 +205,10 @@ static void verify_pool(struct pool *pool, unsigned class_id, void *context) {
     for (unsigned w = 0; w < info->words; w++)
         if (atomic_load(&pool->free[w]) & ~class_word_mask(info, w))
             v->fault = "a bit beyond the pool's blocks is set";
-    if (state == POOL_LEASED) v->fault = "a pool is leased though nobody is at work";
-    else if (!taken) v->fault = "a pool without taken blocks was not retired";
+    if (state == POOL_LEASED)
+        v->fault = "a pool is leased though nobody is at work";
+    else if (!taken)
+        v->fault = "a pool without taken blocks was not retired";
     if (state == POOL_LISTED && !is_hinted)
         v->fault = "a listed pool has no hint"; /* it may have no free block: a late return */
     if (state == POOL_FULL && taken != info->blocks) v->fault = "a full pool has free blocks";

@@ -23,7 +23,7 @@
 extern char **environ;
 
 const char *python_state = "not an interpreter";
-static const char *answer;      /* NULL = none of ours */
+static const char *answer; /* NULL = none of ours */
 static char *(*next_getenv)(const char *);
 
 static char *scan_environment(const char *name) {
@@ -54,8 +54,8 @@ static bool is_interpreter_name(const char *path) {
 }
 
 struct interpreter_options {
-    bool ignores_environment;   /* -I or -E */
-    bool development;           /* -X dev */
+    bool ignores_environment; /* -I or -E */
+    bool development;         /* -X dev */
 };
 
 static bool names_development(const char *x_option) {
