@@ -188,7 +188,7 @@ class Runner(cases.Runner):
 
 
 def main():
-    cases.main(Runner, [(Runner.cases, 2)], check=0)
+    cases.main(Runner, [(Runner.cases, 2)], check=1)
 
 
 if __name__ == "__main__":
