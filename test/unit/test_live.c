@@ -296,10 +296,12 @@ static void expect_in_child(bool holds, const char *what) {
 static void live_in_child(void *parent) {
     struct live_page *page = parent;
     uint64_t sequence = page->sequence;
+    uintptr_t bell = (uintptr_t)live_bell();
     gate_reset();
     policy_after_fork();
     heap_after_fork();
     expect_in_child(!live_bell(), "the parent's page is still there");
+    expect_in_child(bell && !os_is_mapped(bell & ~(uintptr_t)(PAGE_BYTES - 1)), "the parent's page is still mapped");
     housekeep_after(50);
     expect_in_child(!live_has_file(), "too young");
     housekeep_after(100);
