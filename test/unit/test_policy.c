@@ -218,6 +218,35 @@ Test(policy, last_thread_that_sleeps_empties_what_is_lent) {
     assert_sound();
 }
 
+/* What is earned is the whole process's: a thread that sleeps while another works gives up nothing of it. */
+static void *stay_awake(void *unused) {
+    core_free(core_malloc(3000));
+    has_lent = true;
+    while (!may_end) gate_pause();
+    heap_close();
+    return unused;
+}
+
+Test(policy, what_is_earned_stays_while_another_thread_is_awake) {
+    pthread_t thread;
+    int wait_ms;
+    policy_start(NULL);
+    retain();
+    cr_assert_eq(pthread_create(&thread, NULL, stay_awake, NULL), 0);
+    while (!has_lent) gate_pause();
+    policy_state.earn[RING_LARGE].earned_pages = 400;
+    enum policy_sleep answer = policy_before_sleep(true, &wait_ms);
+    int64_t beside_another = policy_state.earn[RING_LARGE].earned_pages;
+    may_end = true;
+    pthread_join(thread, NULL);
+    cr_assert_eq(answer, SLEEP_DONE);
+    cr_assert_eq(beside_another, 400);
+    driven_ms += 200;
+    retain();
+    cr_assert_eq(policy_before_sleep(true, &wait_ms), SLEEP_DONE);
+    cr_assert_eq(policy_state.earn[RING_LARGE].earned_pages, 0, "alone again");
+}
+
 static void churn_and_sleep(unsigned index, void *fault) {
     struct unit_churn *churn = core_calloc(1, sizeof *churn);
     churn->random = index + 1;
