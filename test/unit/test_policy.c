@@ -247,6 +247,17 @@ Test(policy, what_is_earned_stays_while_another_thread_is_awake) {
     cr_assert_eq(policy_state.earn[RING_LARGE].earned_pages, 0, "alone again");
 }
 
+Test(policy, signals_are_let_through_again) {
+    uint64_t before, after;
+    int wait_ms;
+    policy_start(NULL);
+    retain();
+    before = policy_change_mask(0, 0);
+    cr_assert_eq(policy_before_sleep(true, &wait_ms), SLEEP_DONE);
+    after = policy_change_mask(0, 0);
+    cr_assert_eq(before, after);
+}
+
 static void churn_and_sleep(unsigned index, void *fault) {
     struct unit_churn *churn = core_calloc(1, sizeof *churn);
     churn->random = index + 1;
