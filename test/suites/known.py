@@ -20,8 +20,7 @@ NUMPY = ["numpy.core", "numpy.lib", "numpy.linalg", "numpy.fft", "numpy.ma", "nu
 # What fails preloaded by design: module -> {case: the last line of the traceback, which must be this in all its subtests}.
 DIFFERENCES = {
     "test_cmd_line": {
-        # Asks which allocator serves the interpreter when PYTHONMALLOC is unset. It is malloc, since LOWTIDE_PYTHON=auto: so
-        # with PYTHONMALLOC=malloc in a stock run, and not with LOWTIDE_PYTHON=off.
+        # Asks which allocator serves the interpreter when PYTHONMALLOC is unset. It is malloc, since LOWTIDE_PYTHON=auto.
         "test.test_cmd_line.CmdLineTest.test_pythonmalloc": "AssertionError: 'malloc' != 'pymalloc'",
         # The same in development mode, whose hooks are there.
         "test.test_cmd_line.CmdLineTest.test_xdev": "AssertionError: 'malloc_debug' != 'pymalloc_debug'",
