@@ -40,7 +40,7 @@ class Runner(cases.Runner):
         """What a run of work.c printed, by name; it must have ended well and said nothing but its statistics."""
         said = (done.stdout[-200:] + done.stderr[-400:]).strip()
         check(done.returncode == 0 and done.stdout.endswith("ok\n"), f"ended with {done.returncode}: {said}")
-        found = {k: int(v) for k, v in re.findall(r"^(\w+)=(\d+)", done.stdout.replace(" ", "\n"), re.M)}
+        found = {k: int(v) for k, v in re.findall(r"^(\w+)=(-?\d+)", done.stdout.replace(" ", "\n"), re.M)}
         if done.stderr:
             check(done.stderr.startswith("{") and done.stderr.count("\n") == 1, f"said {said!r}")
             stats = json.loads(done.stderr)
@@ -83,7 +83,7 @@ class Runner(cases.Runner):
         """Runs under strace, which refuses the calls of libc, too, and lifts nothing."""
         check(shutil.which("strace"), "not installed: strace")
         trace = os.path.join(self.scratch, "trace-" + "-".join(settings).replace("/", "-"))
-        environment = ["-E", "LD_PRELOAD=" + " ".join(self.libraries()), "-E", "WORK_MAY_REFUSE=1"]
+        environment = ["-E", "LD_PRELOAD=" + " ".join(self.libraries()), "-E", "WORK_MAY_REFUSE=1", "-E", f"LOWTIDE_CHECK={2 if 'mprotect' in settings[1] else 1}"]
         self.outcome(self.run("/usr/bin/env", "strace", "-f", "-qq", "-o", trace, *environment, *settings, self.path("work"), preload=[], timeout=120))
         with open(trace) as f:
             return f.read().splitlines()
@@ -94,6 +94,7 @@ class Runner(cases.Runner):
         before = sum(1 for line in lines[:begin + 1] if f" {call}(" in line)
         pid = lines[0].split()[0]
         count = sum(1 for line in lines[begin + 1:] if line.startswith(pid) and f" {call}(" in line)
+        check(count, f"no {call} is made")
         places = spread(count, max(4, self.options.most // 8))
         for i, n in enumerate(places):
             for when in (f"{before + n}", f"{before + n}+"):
@@ -154,7 +155,7 @@ def all_cases(r):
         if call not in ("mmap", "munmap"):
             yield f"{call} by a filter, for ever", lambda c=call: r.by_filter(c)
         yield f"{call} by strace", lambda c=call: r.by_strace(c)
-    for size in (64, 72, 96, 128, 256):
+    for size in (24, 32, 64, 96, 128, 256):
         for which, name in ((resource.RLIMIT_AS, "RLIMIT_AS"), (resource.RLIMIT_DATA, "RLIMIT_DATA")):
             yield f"{name} of {size} MiB", lambda w=which, s=size: r.limited(w, s)
             yield f"{name} of {size} MiB, LOWTIDE_CHECK=2", lambda w=which, s=size: r.limited(w, s, **CHECKED)
