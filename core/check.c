@@ -7,7 +7,6 @@
 
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum {
@@ -155,14 +154,11 @@ static void *seal(void *p, size_t bytes) {
     return p;
 }
 
-/* What is mapped behind a buffer, at least a page. Where the kernel refuses PROT_NONE there is the
- * canary alone. */
-static bool guard(void *p, int protection) {
-    int saved = errno;
+/* What is mapped behind a buffer, at least a page. Where the kernel refuses to close it there is
+ * the canary alone. */
+static bool guard(void *p, bool is_open) {
     size_t room = room_of(p);
-    bool done = !mprotect((char *)p + room, large_usable_bytes(p) - room, protection);
-    errno = saved;
-    return done;
+    return os_open((uintptr_t)p + room, large_usable_bytes(p) - room, is_open);
 }
 
 /* ---- allocating ---- */
@@ -182,7 +178,7 @@ void *check_memalign(size_t alignment, size_t bytes) {
         errno = ENOMEM;
         return NULL;
     }
-    if (is_large(p)) guard(p, PROT_NONE);
+    if (is_large(p)) guard(p, false);
     return seal(p, bytes);
 }
 
@@ -229,7 +225,7 @@ static void free_leaving(void) {
     void *next, *p = relaxed_load(&leaving) ? atomic_exchange(&leaving, NULL) : NULL;
     for (; p; p = next) {
         next = *(void **)p;
-        if (guard(p, PROT_READ | PROT_WRITE))
+        if (guard(p, true))
             core_free_large(p);
         else
             leave(p);

@@ -164,6 +164,13 @@ void os_unmap_file(void *base, size_t bytes) {
     errno = saved;
 }
 
+bool os_open(uintptr_t base, size_t bytes, bool is_open) {
+    int saved = errno;
+    bool done = !mprotect((void *)base, bytes, is_open ? PROT_READ | PROT_WRITE : PROT_NONE);
+    errno = saved;
+    return done;
+}
+
 bool os_is_mapped(uintptr_t base) {
     int saved = errno;
     unsigned char resident;

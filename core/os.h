@@ -72,6 +72,10 @@ HIDDEN void os_unmap_file(void *base, size_t bytes);
 /* Whether something is mapped at the range's first page. */
 HIDDEN bool os_is_mapped(uintptr_t base);
 
+/* Lets the program read and write a range, or neither; false when the kernel refuses. By libc's
+ * function: nobody keeps account of that. */
+HIDDEN bool os_open(uintptr_t base, size_t bytes, bool is_open);
+
 /* The bits of a page word whose whole OS page is in `pages`. */
 static inline uint64_t os_page_fold(uint64_t pages) {
     if (os_page_bytes >= 4 * PAGE_BYTES) {
