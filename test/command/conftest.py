@@ -8,6 +8,12 @@ import sys
 
 import pytest
 
+# Whoever starts this in the background may have these ignored, which children inherit.
+for ignored in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+    signal.signal(ignored, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 COMMAND = REPO / "scripts" / "lowtide"
 LIBRARY = os.path.realpath(os.environ.get("LOWTIDE_LIB") or REPO / "build" / "liblowtide.so")

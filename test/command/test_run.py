@@ -61,7 +61,8 @@ def test_signal_mask_and_dispositions_are_the_usual():
 
 
 def test_stop_and_continue():
-    child = begin("run", "--", "bash", "-c", "echo $$; for i in {1..40}; do sleep .02; done; exit 3")
+    # In a group of its own, which has a parent outside: SIGTSTP does not stop a group that nobody could wake.
+    child = begin("run", "--", "bash", "-c", "echo $$; for i in {1..40}; do sleep .02; done; exit 3", preexec_fn=os.setpgrp)
     pid = int(child.stdout.readline())
     child.send_signal(signal.SIGTSTP)
     _, status = os.waitpid(child.pid, os.WUNTRACED)

@@ -3,6 +3,7 @@ import contextlib
 import glob
 import json
 import os
+import signal
 import select
 import shutil
 import subprocess
@@ -16,6 +17,12 @@ sys.path[:0] = [os.path.dirname(HERE), SCRIPTS]
 import cases  # noqa: E402
 from cases import PYTHON, Skipped, check  # noqa: E402
 from lowtide_cli import pages  # noqa: E402
+
+# Whoever starts this in the background may have these ignored, which children inherit.
+for ignored in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+    signal.signal(ignored, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 NOBODY = 65534
 
