@@ -156,6 +156,7 @@ void *core_memalign_unchecked(size_t alignment, size_t bytes) {
 }
 
 void *core_memalign(size_t alignment, size_t bytes) {
+    if (alignment <= 16) return core_malloc(bytes);
     return UNLIKELY(core_check_level > 1) ? check_memalign(alignment, bytes)
                                           : core_memalign_unchecked(alignment, bytes);
 }

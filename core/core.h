@@ -97,7 +97,7 @@ static ALWAYS_INLINE void *core_malloc(size_t bytes) {
 }
 
 /* pagemap_class, pagemap_is_block_start and a push, but written around one base register and one
- * index: the class in steps of 16 bytes reaches the check, the offset mask and the magazine. The
+ * index: the class in steps of 16 bytes reaches the check and the magazine. The
  * empty asm statements keep the compiler from computing either anew. */
 static ALWAYS_INLINE void core_free(void *p) {
     uintptr_t address = (uintptr_t)p, gib = address >> LEAF_SHIFT;
