@@ -37,11 +37,21 @@ static struct index *const closed_index = &index_table[INDEX_CLOSED];
 
 static void give_back(struct heap *heap);
 
-static void life_init(struct heap *heap) {
+/* The calling thread becomes the owner by whose end others will know. */
+static void claim(struct heap *heap) {
     pthread_mutexattr_t robust;
     pthread_mutexattr_init(&robust);
     pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
     pthread_mutex_init(&heap->life, &robust);
+    pthread_mutex_lock(&heap->life);
+    atomic_store(&heap->has_life, true);
+}
+
+void heap_start(void (*opened)(void)) {
+    heap_opened_hook = opened;
+    if (!heap_is_real(heap_current)) return;
+    claim(heap_current);
+    opened();
 }
 
 static struct heap *heap_create(void) {
@@ -56,7 +66,6 @@ static struct heap *heap_create(void) {
     memcpy(heap->magazine, heap_none.magazine, sizeof heap->magazine);
     memcpy(heap->desk, heap_none.desk, sizeof heap->desk);
     heap->id = id;
-    life_init(heap);
     count_add(&counters.metadata_bytes, (int64_t)heap_bytes());
     atomic_store(&heap_table[id], heap);
     return heap;
@@ -80,7 +89,7 @@ static void reap(void) {
     uint32_t heaps = atomic_load(&heap_count);
     for (int probes = 0; probes < 2 && heaps; probes++) {
         struct heap *heap = atomic_load(&heap_table[atomic_fetch_add(&next, 1) % heaps]);
-        if (!heap || atomic_load(&heap->closed)) continue;
+        if (!heap || atomic_load(&heap->closed) || !acquire_load(&heap->has_life)) continue;
         int result = pthread_mutex_trylock(&heap->life);
         if (result == EOWNERDEAD) {
             pthread_mutex_consistent(&heap->life);
@@ -99,7 +108,10 @@ static struct heap *heap_open(void) {
         heap = take_closed();
     }
     if (!heap) heap = heap_create();
-    if (heap) pthread_mutex_lock(&heap->life);
+    if (heap && relaxed_load(&heap->has_life))
+        pthread_mutex_lock(&heap->life);
+    else if (heap && heap_opened_hook)
+        claim(heap);
     errno = saved;
     return heap;
 }
@@ -132,7 +144,7 @@ void heap_empty(struct heap *heap) {
 void heap_flush(bool idle_only) {
     heap_take_back();
     struct heap *gate = gate_enter();
-    if (heap_current != &heap_none && heap_current != &heap_gone)
+    if (heap_is_real(heap_current))
         idle_only ? magazines_flush_idle(heap_current) : magazines_flush(heap_current);
     budget_enforce(RELEASE_LARGE_FIRST);
     gate_leave(gate);
@@ -141,7 +153,7 @@ void heap_flush(bool idle_only) {
 void heap_check_magazines(void) {
     heap_take_back();
     struct heap *gate = gate_enter();
-    if (heap_current != &heap_none && heap_current != &heap_gone) magazines_flush(heap_current);
+    if (heap_is_real(heap_current)) magazines_flush(heap_current);
     gate_leave(gate);
 }
 
@@ -149,7 +161,7 @@ static void give_back(struct heap *heap) {
     magazines_flush(heap);
     count_add(&counters.heaps_open, -1);
     relaxed_store(&heap->is_asleep, false); /* the thread may have been cancelled */
-    pthread_mutex_unlock(&heap->life);
+    if (relaxed_load(&heap->has_life)) pthread_mutex_unlock(&heap->life);
     atomic_store(&heap->closed, 1);
     index_set(closed_index, heap->id);
 }
@@ -159,7 +171,7 @@ void heap_close(void) {
     struct heap *gate = gate_enter();
     struct heap *heap = heap_current;
     heap_current = &heap_gone;
-    if (heap != &heap_none && heap != &heap_gone) give_back(heap);
+    if (heap_is_real(heap)) give_back(heap);
     budget_enforce(RELEASE_LARGE_FIRST);
     gate_leave(gate);
 }
@@ -306,8 +318,7 @@ void heap_adopt_orphans(unsigned most) {
         atomic_fetch_sub(&orphans, 1);
         struct heap *gate = gate_enter();
         for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
-        life_init(heap);
-        pthread_mutex_lock(&heap->life);
+        claim(heap);
         give_back(heap);
         gate_leave(gate);
         most--;
@@ -318,10 +329,7 @@ void heap_after_fork(void) {
     arenas_inherit();
     heap_lent = NULL; /* forked from a signal handler while asleep: an orphan like the others */
     struct heap *mine = heap_current;
-    if (mine != &heap_none && mine != &heap_gone) {
-        life_init(mine); /* the thread's id is another one here */
-        pthread_mutex_lock(&mine->life);
-    }
+    if (heap_is_real(mine)) claim(mine); /* the thread's id is another one here */
     atomic_store(&orphans, 0);
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);

@@ -59,8 +59,9 @@ struct heap {
     uint32_t enlarged;           /* magazines beyond their normal capacity */
     uint32_t classes_in_use;     /* with a capacity; owner only */
     uint32_t id;
-    word closed;          /* 1: waits for a thread */
-    pthread_mutex_t life; /* robust, held by the owner; who finds that one dead takes over */
+    word closed;            /* 1: waits for a thread */
+    pthread_mutex_t life;   /* robust, held by the owner; who finds that one dead takes over */
+    _Atomic(bool) has_life; /* not yet for what was opened before heap_start */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* What each thread has of its own, together so that one look-up finds all. A signal handler may
@@ -91,16 +92,23 @@ extern HIDDEN void *magazine_floor[2];
 extern HIDDEN _Atomic(struct heap *) heap_table[MAX_HEAPS];
 extern HIDDEN _Atomic(uint32_t) heap_count;
 
-/* Called when a thread got a heap, so that preload can arrange to hear of the thread's end; and now
- * and then on slow paths, holding nothing, so that policy can look at its clock. Either may be
- * NULL. */
+static inline bool heap_is_real(const struct heap *heap) {
+    return heap != &heap_none && heap != &heap_gone;
+}
+
+/* libc's mutexes can be used from now on: before the constructors have run they may be those of a
+ * library (a sanitizer, a tracer) that is not ready for calls. `opened` is called in each thread
+ * that has or gets a heap, so that preload can arrange to hear of the thread's end. */
+HIDDEN void heap_start(void (*opened)(void));
+
+/* heap_start's; and what is called now and then on slow paths, holding nothing, so that policy can
+ * look at its clock. Either may be NULL. */
 extern HIDDEN void (*heap_opened_hook)(void);
 extern HIDDEN void (*heap_slow_path_hook)(void);
 
 /* Large buffers do not pass through a heap's slow paths; this is theirs. */
 static inline void heap_note_large_call(void) {
-    bool has_heap = heap_current != &heap_none && heap_current != &heap_gone;
-    if (has_heap && heap_slow_path_hook) heap_slow_path_hook();
+    if (heap_is_real(heap_current) && heap_slow_path_hook) heap_slow_path_hook();
 }
 
 static inline void heap_note_lease(struct pool *pool) {

@@ -88,8 +88,7 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     foreign_init();
     python_init(argc, argv);
     has_thread_key = pthread_key_create(&thread_key, thread_ends) == 0;
-    heap_opened_hook = heap_opened;
-    if (heap_current != &heap_none) heap_opened();
+    heap_start(heap_opened);
     pthread_atfork(gate_close, gate_open, child_after_fork);
     if (options.check > 1 && !check_start())
         report_line("LOWTIDE_CHECK=2 comes too late, since threads run already: using 1");

@@ -1,8 +1,11 @@
 /* A library whose wrappers of open, mmap and munmap look up what they wrap at the first call, and allocate: what registration
- * caches and tracers do. Preloaded before and after the allocator. */
+ * caches and tracers do. Those of the mutexes cannot be called while its constructor is at work, which allocates, as with
+ * sanitizers. Preloaded before and after the allocator. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/types.h>
@@ -57,4 +60,33 @@ int open(const char *path, int flags, ...) {
     va_end(rest);
     allocate();
     return real(path, flags, mode);
+}
+
+/* Lookups in vain allocate. */
+static volatile bool is_starting;
+__attribute__((constructor(101))) static void start(void) {
+    is_starting = true;
+    dlsym(RTLD_DEFAULT, "no_such_symbol");
+    free(malloc(100));
+    is_starting = false;
+}
+
+static void *next_mutex_call(void **function, const char *name) {
+    if (is_starting) abort();
+    allocate();
+    return next(function, name);
+}
+
+#define WRAP_MUTEX_CALL(name)                                                                      \
+    int name(pthread_mutex_t *m) {                                                                 \
+        static void *function;                                                                     \
+        return ((int (*)(pthread_mutex_t *))next_mutex_call(&function, #name))(m);                 \
+    }
+WRAP_MUTEX_CALL(pthread_mutex_lock)
+WRAP_MUTEX_CALL(pthread_mutex_trylock)
+WRAP_MUTEX_CALL(pthread_mutex_unlock)
+
+int pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *how) {
+    static void *function;
+    return ((int (*)(pthread_mutex_t *, const pthread_mutexattr_t *))next_mutex_call(&function, "pthread_mutex_init"))(m, how);
 }

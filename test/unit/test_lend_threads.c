@@ -102,9 +102,14 @@ static void open_and_use(unsigned index, void *context) {
     fill_magazines();
 }
 
+static unsigned opened;
+static void note_opened(void) { opened++; }
+
 /* Threads whose last allocation came after their heap could be closed. */
 Test(lend_threads, heap_of_a_thread_that_is_gone_is_found) {
     core_free(core_malloc(16));
+    heap_start(note_opened);
+    cr_assert_eq(opened, 1, "the heap that was there");
     for (unsigned i = 0; i < 4; i++) {
         vanish();
         if (i % 2) heap_flush_lent();
@@ -117,6 +122,19 @@ Test(lend_threads, heap_of_a_thread_that_is_gone_is_found) {
         cr_assert_eq(counters.taken_bytes, (int64_t)(heap_waiting_blocks(1) * 16), "all but the own magazine");
     }
     assert_empty();
+}
+
+/* libc's mutexes are not to be called before that, so nobody can tell that its thread is there: it counts as alive. */
+Test(lend_threads, heap_from_before_the_start_is_left_alone) {
+    vanish();
+    cr_assert_eq(opened, 0);
+    cr_assert_not(heap_table[0]->has_life);
+    heap_start(note_opened);
+    cr_assert_eq(opened, 0, "no heap in this thread yet");
+    core_free(core_malloc(16));
+    cr_assert_eq(heap_count, 2);
+    cr_assert(heap_table[1]->has_life);
+    cr_assert_eq(opened, 1);
 }
 
 /* ---- fork ---- */
