@@ -34,9 +34,6 @@ demo: all ## the main job under stock glibc and under lowtide, side by side
 test: all ## every test, with counts at the end
 	test/run.sh
 
-soak: $(BUILD)/test/model ## the model-based random test for an hour or SOAK_SECONDS
-	test/stress/soak.sh $(BUILD)/test/model
-
 lint: ## no warning from gcc and clang at the strictest
 	test/lint.sh
 
@@ -72,4 +69,4 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-.PHONY: all demo test soak lint install uninstall man clean help
+.PHONY: all demo test lint install uninstall man clean help

@@ -1,12 +1,14 @@
-/* A server that runs for long, with a tide of load: server SCALE
+/* A server that runs for long, with a tide of load: server SCALE [SECONDS]
  *
  * Four workers serve requests: a request makes some strings, a body and a response, and frees them.
  * Sessions outlive requests, are kept in a table that all workers share, and number as the load
- * says, which rises and falls; between the tides the server is idle for 200 ms. */
+ * says, which rises and falls; between the tides the server is idle for 200 ms. With SECONDS it goes
+ * on for so long, and a line a tide says what is resident at the flood, and after 150 ms of being idle. */
+#include <limits.h>
 #include <poll.h>
 #include "suite.h"
 
-enum { WORKERS = 4, SHARDS = 64, SHARD_SESSIONS = 4000, IDLE_MS = 200 };
+enum { WORKERS = 4, SHARDS = 64, SHARD_SESSIONS = 4000, IDLE_MS = 200, IDLE_BEFORE_READING_MS = 150 };
 
 static const unsigned loads[] = {1, 3, 10, 20, 20, 10, 3, 1}; /* of a tide; the most is 20 */
 enum { STEPS = sizeof loads / sizeof *loads, HIGHEST = 20 };
@@ -23,7 +25,9 @@ static struct {
 } * shards;
 
 static pthread_barrier_t tide_is_out;
-static long tides, requests_a_load, most_sessions;
+static long requests_a_load, most_sessions, flood_bytes;
+static double end_s; /* 0: the number of tides is given */
+static _Atomic long tides;
 static _Atomic uint64_t served;
 
 static void *filled(size_t size, int byte) { return memset(take(size), byte, size); }
@@ -64,21 +68,48 @@ static void serve(uint64_t *state) {
     drop(response, response_size);
 }
 
-static void serve_tide(uint64_t *state) {
-    for (size_t step = 0; step < STEPS; step++)
+static void serve_tide(uint64_t *state, bool is_reader) {
+    for (size_t step = 0; step < STEPS; step++) {
         for (long i = requests_a_load * loads[step]; i > 0; i--) {
             serve(state);
             change_sessions(state, (size_t)most_sessions * loads[step] / HIGHEST);
         }
+        if (is_reader && loads[step] == HIGHEST) flood_bytes = resident_bytes();
+    }
+}
+
+/* So that every ebb is the same: the worker's part of the shards comes down to the lowest load. */
+static void end_sessions(size_t worker) {
+    for (size_t shard = worker; shard < SHARDS; shard += WORKERS) {
+        size_t *count = &shards[shard].count;
+        for (; *count > (size_t)most_sessions / HIGHEST; --*count)
+            drop(shards[shard].sessions[*count - 1].block, shards[shard].sessions[*count - 1].size);
+    }
+    live_flush();
+}
+
+/* The reader's time without load. */
+static void idle_and_tell(long tide) {
+    poll(NULL, 0, IDLE_BEFORE_READING_MS);
+    printf("tide=%ld s=%.1f flood_bytes=%ld ebb_bytes=%ld live_bytes=%ld\n", tide, seconds_now(), flood_bytes, resident_bytes(),
+           atomic_load(live_published));
+    fflush(stdout);
+    poll(NULL, 0, IDLE_MS - IDLE_BEFORE_READING_MS);
 }
 
 static void *work(void *argument) {
     uint64_t state = (size_t)argument + 1;
+    bool is_reader = end_s > 0 && argument == NULL;
     for (long tide = 0; tide < tides; tide++) {
-        serve_tide(&state);
+        serve_tide(&state, is_reader);
         live_flush();
+        if (is_reader && seconds_now() >= end_s) tides = tide + 1; /* before anybody passes the barrier */
         pthread_barrier_wait(&tide_is_out);
-        poll(NULL, 0, IDLE_MS);
+        if (end_s > 0) end_sessions((size_t)argument);
+        if (is_reader)
+            idle_and_tell(tide);
+        else
+            poll(NULL, 0, IDLE_MS);
         atomic_fetch_add(&served, 1);
     }
     return NULL;
@@ -88,7 +119,9 @@ int main(int argc, char **argv) {
     pthread_t threads[WORKERS];
     suite_begin(argc, argv);
     shards = table(SHARDS * sizeof *shards);
-    tides = 1 + scaled(3);
+    long seconds = argument(argc, argv, 2, 0);
+    if (seconds > 0) end_s = seconds_now() + (double)seconds;
+    tides = seconds > 0 ? LONG_MAX : 1 + scaled(3);
     requests_a_load = scaled(1000);
     most_sessions = scaled(1500);
     for (size_t i = 0; i < SHARDS; i++) pthread_mutex_init(&shards[i].lock, NULL);
