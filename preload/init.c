@@ -25,7 +25,6 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 static pthread_key_t thread_key;
@@ -63,20 +62,6 @@ static void find_os_calls(void) {
     os_calls = found;
 }
 
-/* Takes this library out of LD_PRELOAD in place; the list is separated by spaces or colons. */
-static void leave_children_alone(char **envp) {
-    Dl_info self;
-    if (!dladdr((void *)leave_children_alone, &self)) return;
-    for (; *envp; envp++) {
-        if (strncmp(*envp, "LD_PRELOAD=", 11)) continue;
-        char *list = *envp + 11, *item = strstr(list, self.dli_fname);
-        if (!item) return;
-        char *rest = item + strlen(self.dli_fname);
-        rest += strspn(rest, " :");
-        memmove(item, rest, strlen(rest) + 1);
-    }
-}
-
 static __attribute__((constructor(101))) void start(int argc, char **argv, char **envp) {
     int saved = errno;
     core_init();
@@ -84,9 +69,13 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     batch_init();
     sleep_init();
     options_parse(envp);
+    aside_from_sanitizer(argv, envp);
     policy_init();
     foreign_init();
-    python_init(argc, argv);
+    if (aside_from_other_malloc())
+        python_state = "malloc is another's";
+    else
+        python_init(argc, argv);
     has_thread_key = pthread_key_create(&thread_key, thread_ends) == 0;
     heap_start(heap_opened);
     pthread_atfork(gate_close, gate_open, child_after_fork);
@@ -94,7 +83,8 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
         report_line("LOWTIDE_CHECK=2 comes too late, since threads run already: using 1");
     if (options.help) options_print_help();
     if (options.verbose) stats_json_say_start();
-    if (!options.children) leave_children_alone(envp);
+    if (!options.children) aside_leave_preload(envp);
+    dlerror(); /* what was looked up in vain here is not for the program to read */
     errno = saved;
 }
 

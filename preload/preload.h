@@ -21,6 +21,15 @@
 HIDDEN void batch_init(void);
 HIDDEN void batch_stop(void);
 
+/* Takes this library out of LD_PRELOAD in `envp`; false when it was not there (aside.c). */
+HIDDEN bool aside_leave_preload(char **envp);
+
+/* Starts the program again without this library if it has a sanitizer's runtime. */
+HIDDEN void aside_from_sanitizer(char **argv, char **envp);
+
+/* Whether what the program calls as malloc is not this library's. */
+HIDDEN bool aside_from_other_malloc(void);
+
 /* Finds libc's own allocator, for pointers that it made (foreign.c). */
 HIDDEN void foreign_init(void);
 

@@ -77,6 +77,24 @@ class Runner(cases.Runner):
         check(ours <= 0.6 * glibc, f"{ours // MIB} MiB, under stock glibc {glibc // MIB} MiB, of {live // MIB} MiB live")
         return f"{ours / glibc:.2f} of stock glibc's"
 
+    # ---- those that must be malloc themselves ----
+
+    def sanitized(self, program, **variables):
+        # TSan's addresses are where random ones may already be.
+        done = self.run("/usr/bin/setarch", "-R", self.path(program), **variables)
+        check(done.returncode == 0 and done.stdout == "ok\n", f"ended with {done.returncode}: {done.stderr[:300]}")
+        check(re.fullmatch(r"lowtide: stands aside: [^\n]*sanitizer[^\n]*\n", done.stderr), f"said {done.stderr[:300]!r}")
+        found = self.run("/usr/bin/setarch", "-R", self.path(program), "beyond", **variables)
+        check("asan" not in program or "heap-buffer-overflow" in found.stderr, f"the read behind the block is not found: {found.stderr[:300]}")
+
+    def valgrind(self):
+        check(shutil.which("valgrind"), "not installed: valgrind")
+        for arguments, code in ((), 0), (("beyond",), 9):
+            done = self.run(shutil.which("valgrind"), "--error-exitcode=9", self.path("sanitized"), *arguments, LOWTIDE_VERBOSE="1")
+            check(done.returncode == code and done.stdout.endswith("ok\n"), f"ended with {done.returncode}: {done.stderr[-300:]}")
+            check("in sanitized (pid" in done.stderr and "malloc is another's" in done.stderr, f"said {done.stderr[:300]!r}")
+            check("All heap blocks were freed" in done.stderr, f"valgrind does not see the blocks: {done.stderr[-500:]}")
+
     # ---- the library as a file ----
 
     def readelf(self, *arguments):
@@ -289,6 +307,9 @@ def all_cases(r):
     yield "what is believed of mappings: regrown", lambda: r.holes_do_not_drift("limits", "regrown", 3000)
     yield "8 forked workers share what they do not touch", r.workers_share
     yield "a program linked to jemalloc", lambda: r.ours("other")
+    for program in ("asan", "tsan", "lsan", "asan-clang", "tsan-clang", "msan-clang"):
+        yield f"a program with a sanitizer: {program}", lambda p=program: r.sanitized(p, ASAN_OPTIONS="verify_asan_link_order=0:detect_leaks=0")
+    yield "a program under valgrind", r.valgrind
     yield "a strict seccomp filter", lambda: r.ours("limits", "calls")
     yield "every release goes through libc's functions", r.releases_seen
     yield "a million pairs across an arena's edge: under 1,000 releases", lambda: r.edge_calls("edge")
