@@ -84,7 +84,6 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     if (options.help) options_print_help();
     if (options.verbose) stats_json_say_start();
     if (!options.children) aside_leave_preload(envp);
-    dlerror(); /* what was looked up in vain here is not for the program to read */
     errno = saved;
 }
 
