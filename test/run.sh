@@ -5,6 +5,7 @@
 # that ends otherwise than by its exit code and that line says counts as one failure.
 set -u
 cd "$(dirname "$0")/.."
+export MAKEFLAGS="-j$(nproc)"    # suites build much, and run one after the other
 declare -A suite=(
     [lint]="test/lint.sh"
     [model]="test/model/run.sh"
