@@ -174,7 +174,8 @@ void stats_collect(struct stats *s) {
     s->arenas_mapped_total = relaxed_load(&counters.arenas_mapped);
     s->arenas_unmapped_total = relaxed_load(&counters.arenas_unmapped);
     s->large_current_bytes = large;
-    s->large_untouched_bytes = relaxed_load(&counters.large_pages) * PAGE_BYTES - large;
+    int64_t untouched = relaxed_load(&counters.large_pages) * PAGE_BYTES - large;
+    s->large_untouched_bytes = untouched > 0 ? untouched : 0; /* threads may have freed meanwhile */
     s->large_current = relaxed_load(&counters.large_count);
     s->program_mmap_bytes = relaxed_load(&counters.program_bytes);
     s->heaps_current = relaxed_load(&counters.heaps_open);
