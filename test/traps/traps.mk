@@ -14,7 +14,7 @@ $(TRAPS_BUILD)/locals: test/traps/locals.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(TRAPS_FLAGS) -o $@ $<
 
-$(TRAPS_BUILD)/%: test/traps/%.c test/traps/trap.h
+$(TRAPS_BUILD)/%: test/traps/%.c test/traps/trap.h test/storms/storm.h
 	@mkdir -p $(@D)
 	$(CC) $(TRAPS_FLAGS) -o $@ $< -ldl
 
