@@ -7,6 +7,7 @@
 
 _Atomic(uintptr_t) gate_owner;
 _Atomic(int64_t) gate_others;
+static _Atomic(uint32_t) closings; /* tells one fork from the next of the same thread */
 
 /* Not libc's nanosleep, which is interposed and gives memory back. */
 void gate_pause(void) {
@@ -33,10 +34,18 @@ static void step_inside(struct heap *heap) {
         atomic_fetch_add(&gate_others, 1);
 }
 
+/* Who has waited in vain for one fork opens the gate for all: a child that was forked without
+ * libc's knowledge inherits it closed, with nobody to open it. */
 void gate_wait(struct heap *heap) {
-    uintptr_t me = (uintptr_t)pthread_self();
+    uintptr_t me = (uintptr_t)pthread_self(), owner;
+    uint32_t closing = atomic_load(&closings);
     int64_t end = now_ms() + GATE_WAIT_MS;
-    while (atomic_load(&gate_owner) && atomic_load(&gate_owner) != me && now_ms() < end) {
+    while ((owner = atomic_load(&gate_owner)) && owner != me) {
+        if (now_ms() > end) {
+            if (atomic_load(&closings) == closing)
+                atomic_compare_exchange_strong(&gate_owner, &owner, 0);
+            return;
+        }
         step_outside(heap);
         gate_pause();
         step_inside(heap);
@@ -52,15 +61,30 @@ static bool is_somebody_inside(void) {
     return false;
 }
 
+/* Other threads' forks are waited for as long as one after the other ends; one that does not loses
+ * the gate. */
+static void own_gate(void) {
+    uintptr_t me = (uintptr_t)pthread_self(), owner = 0;
+    uint32_t closing = atomic_load(&closings);
+    int64_t end = now_ms() + GATE_WAIT_MS;
+    while (!atomic_compare_exchange_strong(&gate_owner, &owner, me)) {
+        if (atomic_load(&closings) != closing) {
+            closing = atomic_load(&closings);
+            end = now_ms() + GATE_WAIT_MS;
+        } else if (now_ms() >= end) {
+            atomic_store(&gate_owner, me);
+            break;
+        }
+        owner = 0;
+        gate_pause();
+    }
+    atomic_fetch_add(&closings, 1);
+}
+
 void gate_close(void) {
     if (is_single_threaded()) return;
+    own_gate();
     int64_t end = now_ms() + GATE_WAIT_MS;
-    uintptr_t open = 0;
-    while (!atomic_compare_exchange_strong(&gate_owner, &open, (uintptr_t)pthread_self()) &&
-           now_ms() < end) {
-        open = 0;
-        gate_pause(); /* another thread forks */
-    }
     while (is_somebody_inside() && now_ms() < end) gate_pause();
 }
 

@@ -4,8 +4,8 @@
  * pool that is listed by its descriptor and offered as free by its arena. Therefore slow paths pass
  * a gate; fork closes it, waits until nobody is inside, and opens it again in parent and child.
  * Nobody waits for ever: fork may need a lock of libc's that is held by a thread which waits here,
- * so whoever has waited GATE_WAIT_MS goes on. Magazines change outside of the gate; a child
- * distrusts those of other threads (heap_adopt_orphans).
+ * so whoever has waited GATE_WAIT_MS for one fork goes on, and opens it for the others. Magazines
+ * change outside of the gate; a child distrusts those of other threads (heap_adopt_orphans).
  */
 #ifndef LOWTIDE_CORE_GATE_H
 #define LOWTIDE_CORE_GATE_H

@@ -199,3 +199,33 @@ Test(gate, reset_opens_it_for_every_thread) {
     unit_run_threads(1, pass_at_once, &took_us);
     cr_assert_lt(took_us, GATE_WAIT_MS * 1000 * 5);
 }
+
+/* ---- a fork that does not end ---- */
+
+static void *close_and_go(void *unused) {
+    gate_close();
+    return unused;
+}
+static void close_by_another(void) {
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, close_and_go, NULL), 0);
+    pthread_join(thread, NULL);
+    cr_assert_neq(gate_owner, 0);
+}
+
+/* As in a child of a direct system call, made while another thread forked. */
+Test(gate, one_wait_in_vain_opens_it) {
+    close_by_another();
+    int64_t took_us = 0;
+    pass_at_once(0, &took_us);
+    cr_assert_lt(took_us, GATE_WAIT_MS * 1000 * 5);
+    cr_assert_eq(gate_owner, 0);
+}
+
+Test(gate, the_next_fork_takes_it_over) {
+    close_by_another();
+    gate_close();
+    cr_assert_eq(gate_owner, (uintptr_t)pthread_self());
+    gate_open();
+    cr_assert_eq(gate_owner, 0);
+}
