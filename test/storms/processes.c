@@ -6,7 +6,7 @@
  *   handler    a signal handler forks, in threads that block; half of the children return from it
  *   exit       a handler of atexit forks
  *   daemon     daemon()
- *   raw        the system calls fork and clone, of which libc and its handlers do not hear
+ *   raw        the system calls fork and clone, of which libc and its handlers do not hear, while a thread forks by libc
  *   shared     vfork and clone with the parent's memory
  *   spawn      posix_spawn with file actions and attributes, popen, system
  */
@@ -112,7 +112,7 @@ static void *block(void *number) {
         if (turn % 4 == 0) poll(&fd, 1, 20);
         if (turn % 4 == 1) usleep(3000);
         if (turn % 4 == 2) waitpid(getpid(), NULL, 0);
-        if (turn % 4 == 3) poll(NULL, 0, 150) || read(-1, &byte, 1);
+        if (turn % 4 == 3 && !poll(NULL, 0, 150)) byte = (char)read(-1, &byte, 1);
     }
     use_all_tiers(7);
     if (getpid() == gettid()) return NULL;
@@ -177,7 +177,7 @@ static void storm_daemon(long first, long rounds) {
     }
 }
 
-/* ---- raw: other threads fork by libc meanwhile, so that a child may find the gate closed ---- */
+/* ---- raw: a child may find the gate closed ---- */
 
 static pid_t raw_fork(long round) {
 #ifdef SYS_fork
@@ -203,14 +203,8 @@ static void storm_raw(long first, long rounds) {
         CHECK(child >= 0);
         if (!child) {
             watchdog(CHILD_SECONDS);
-            be_child(round - round % 4); /* no thread: libc believes that the others are there */
+            be_child(round - round % 4); /* no thread, and no fork of libc's, whose locks may be held for ever */
             for (int i = 0; i < 100; i++) free(malloc(300000));
-            if (round % 8 == 3) {
-                pid_t grandchild = fork_counted();
-                use_all_tiers(9);
-                if (!grandchild) _exit(0);
-                wait_for(grandchild, round);
-            }
             _exit(0);
         }
         tally->forks++;
@@ -305,6 +299,7 @@ int main(int argc, char **argv) {
     for (unsigned i = 0; argc >= 3 && i < sizeof ways / sizeof *ways; i++)
         if (!strcmp(ways[i].name, argv[1])) {
             long first = argc > 3 ? atol(argv[3]) : 0;
+            watchdog(PROGRAM_SECONDS);
             keep_some((uint64_t)first + 1);
             start_churning();
             ways[i].storm(first, atol(argv[2]));

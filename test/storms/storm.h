@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { THREADS = 4, SLOTS = 300, CHILD_SECONDS = 10 };
+enum { THREADS = 4, SLOTS = 300, CHILD_SECONDS = 10, PROGRAM_SECONDS = 200 };
 
 /* ---- what was made, children's part included ---- */
 
@@ -24,6 +24,8 @@ static struct {
 } * tally;
 
 __attribute__((constructor)) static void tally_begin(void) {
+    void *at[1];
+    backtrace(at, 1); /* loads what it needs */
     tally = mmap(NULL, sizeof *tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 static int tally_end(void) {
@@ -40,7 +42,14 @@ static void rest_ms(long ms) {
     syscall(SYS_nanosleep, &t, NULL); /* libc's is interposed, and gives back */
 }
 
-/* Calls of no library, for the case that what hangs is one. */
+/* Calls of no library, for the case that what hangs is one: in children that were forked without libc's knowledge its locks may
+ * be held for ever, dprintf's among them. */
+static void say(const char *format, long a, long b) {
+    char line[100];
+    int n = snprintf(line, sizeof line, format, a, b);
+    if (write(STDERR_FILENO, line, (size_t)n) != n) _exit(2);
+}
+
 static void ask_the_others(int signal) {
     char entries[4096];
     int fd = open("/proc/self/task", O_RDONLY | O_CLOEXEC);
@@ -55,11 +64,10 @@ static void ask_the_others(int signal) {
 static void say_where(int signal) {
     static _Atomic(bool) is_told;
     void *at[40];
-    int n = backtrace(at, 40);
     bool is_first = !atomic_exchange(&is_told, true);
-    if (is_first) dprintf(STDERR_FILENO, "process %d hangs in round %ld\n", getpid(), watched_round);
-    dprintf(STDERR_FILENO, "thread %d:\n", gettid());
-    backtrace_symbols_fd(at, n, STDERR_FILENO);
+    if (is_first) say("process %ld hangs in round %ld\n", getpid(), watched_round);
+    say("thread %ld:\n", gettid(), 0);
+    backtrace_symbols_fd(at, backtrace(at, 40), STDERR_FILENO);
     if (!is_first)
         for (;;) rest_ms(1000);
     ask_the_others(signal);
@@ -72,8 +80,6 @@ static void watchdog(int seconds) {
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMAX};
     struct itimerspec end = {.it_value = {.tv_sec = seconds}};
     timer_t timer;
-    void *at[1];
-    backtrace(at, 1); /* loads what it needs */
     CHECK(!sigaction(SIGRTMAX, &action, NULL) && !timer_create(CLOCK_MONOTONIC, &event, &timer));
     CHECK(!timer_settime(timer, 0, &end, NULL));
 }
@@ -131,7 +137,7 @@ static void *churn_thread(void *number) {
     return NULL;
 }
 
-static void *short_thread(void *seed) {
+__attribute__((unused)) static void *short_thread(void *seed) {
     churn(1 + (uintptr_t)seed, 500, &never);
     return NULL;
 }

@@ -117,6 +117,7 @@ int main(int argc, char **argv) {
     int rounds = atoi(argv[2]), first = argc > 3 ? atoi(argv[3]) : 0;
     bool is_spawn = !strcmp(argv[1], "spawn"), is_nested = !strcmp(argv[1], "nested"), is_atfork = !strcmp(argv[1], "atfork"),
          is_threads = !strcmp(argv[1], "threads");
+    watchdog(PROGRAM_SECONDS);
     if (is_atfork) register_handlers();
     start_churning();
     if (is_atfork) register_handlers();
