@@ -3,11 +3,13 @@
  *   threads churn THREADS [SEED]     of mixed lifetimes, joined or detached, each using every tier, some freeing what others left
  *                                    behind when those have ended; no growth in the second half
  *   threads small ROUNDS [SEED]      on the smallest of stacks and on 64 KiB, with signals, and blocking calls
+ *   threads opening ROUNDS [SEED]    each opens and closes opened.so, which is beside the program, all the time
  *   threads stacks ROUNDS [SEED]     coroutines: blocks taken on one stack are freed on another; longjmp across all that
  */
 #define _GNU_SOURCE
 #include "storm.h"
 
+#include <dlfcn.h>
 #include <limits.h>
 #include <malloc.h>
 #include <poll.h>
@@ -137,6 +139,37 @@ static void storm_small(long rounds, uint64_t first) {
     tally->signals = handled;
 }
 
+/* ---- opening ---- */
+
+static char library[1000];
+static volatile long opening_rounds;
+
+static void *open_and_close(void *seed) {
+    churn((uintptr_t)seed + 1, 100, &never);
+    for (long round = 0; round < opening_rounds; round++) {
+        void *opened = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+        void *(*use)(int) = opened ? (void *(*)(int))dlsym(opened, "opened_use") : NULL;
+        CHECK(use);
+        for (int i = 0; i < 5; i++) free(use((int)((uintptr_t)seed + (uintptr_t)(round * 5 + i)) & 0xffff));
+        free(use(0));
+        use_every_tier((uintptr_t)seed);
+        CHECK(!dlclose(opened));
+    }
+    return NULL;
+}
+
+static void storm_opening(long rounds, uint64_t first) {
+    pthread_t t[4];
+    opening_rounds = rounds;
+    start(&t[3], churn_thread, (void *)first);
+    for (int turn = 0; turn < 3; turn++) { /* threads end with the library's storage, too */
+        for (int i = 0; i < 3; i++) start(&t[i], open_and_close, (void *)(first + (uintptr_t)i));
+        for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+    }
+    stop = true;
+    pthread_join(t[3], NULL);
+}
+
 /* ---- stacks ---- */
 
 enum { COROUTINES = 8, YIELDS = 6, HELD = 40 };
@@ -219,9 +252,11 @@ int main(int argc, char **argv) {
     if (argc < 3) return 2;
     long n = atol(argv[2]);
     uint64_t first = argc > 3 ? (uint64_t)atol(argv[3]) : 0;
+    path_beside(argv[0], "opened.so", library, sizeof library);
     watchdog(PROGRAM_SECONDS);
     if (!strcmp(argv[1], "churn")) storm_churn(n, first);
     else if (!strcmp(argv[1], "small")) storm_small(n, first);
+    else if (!strcmp(argv[1], "opening")) storm_opening(n, first);
     else if (!strcmp(argv[1], "stacks")) storm_stacks(n, first);
     else return 2;
     return tally_end();
