@@ -108,8 +108,8 @@ static size_t random_size(uint64_t *seed) {
 }
 
 static void churn(uint64_t seed, int steps, volatile bool *until) {
-    static __thread char *slot[SLOTS];
-    static __thread size_t bytes[SLOTS];
+    char *slot[SLOTS] = {0};
+    size_t bytes[SLOTS];
     for (int i = 0; i < steps && !*until; i++) {
         unsigned s = trap_random(&seed) % SLOTS;
         if (slot[s]) CHECK(slot[s][0] == (char)bytes[s] && slot[s][bytes[s] - 1] == (char)bytes[s]);
@@ -118,16 +118,13 @@ static void churn(uint64_t seed, int steps, volatile bool *until) {
         CHECK(slot[s] = malloc(bytes[s]));
         slot[s][0] = slot[s][bytes[s] - 1] = (char)bytes[s];
     }
-    for (int s = 0; s < SLOTS; s++) {
-        free(slot[s]);
-        slot[s] = NULL;
-    }
+    for (int s = 0; s < SLOTS; s++) free(slot[s]);
 }
 
 /* Bursts of one class: magazines fill, spill and refill all the time, which is where a fork may find another thread. */
 static void burst(uint64_t seed, volatile bool *until) {
     enum { N = 400 };
-    static __thread void *p[N];
+    void *p[N];
     while (!*until) {
         size_t bytes = 16 + trap_random(&seed) % 4000;
         for (int i = 0; i < N; i++) CHECK(p[i] = malloc(bytes));
