@@ -309,6 +309,10 @@ static void adopt_magazine(struct heap *heap, unsigned class_id) {
     magazine_forget(heap, class_id);
 }
 
+static void adopt_magazines(struct heap *heap) {
+    for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
+}
+
 static _Atomic(uint32_t) orphans;
 
 void heap_adopt_orphans(unsigned most) {
@@ -317,7 +321,7 @@ void heap_adopt_orphans(unsigned most) {
         if (!heap || !atomic_exchange(&heap->is_orphan, false)) continue;
         atomic_fetch_sub(&orphans, 1);
         struct heap *gate = gate_enter();
-        for (unsigned c = 1; c < CLASSES; c++) adopt_magazine(heap, c);
+        adopt_magazines(heap);
         claim(heap);
         give_back(heap);
         gate_leave(gate);
@@ -327,9 +331,13 @@ void heap_adopt_orphans(unsigned most) {
 
 void heap_after_fork(void) {
     arenas_inherit();
-    heap_lent = NULL; /* forked from a signal handler while asleep: an orphan like the others */
-    struct heap *mine = heap_current;
-    if (heap_is_real(mine)) claim(mine); /* the thread's id is another one here */
+    /* Forked by a signal handler that interrupted a blocking call, or what surrounds it: the heap
+     * is this thread's also where it is lent. */
+    struct heap *mine = heap_lent ? heap_lent : heap_current;
+    if (heap_is_real(mine)) {
+        claim(mine); /* the thread's id is another one here */
+        if (heap_end_orphaned_tending(mine)) adopt_magazines(mine);
+    }
     atomic_store(&orphans, 0);
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);

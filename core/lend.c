@@ -42,6 +42,11 @@ void heap_end_loan(struct heap *heap) {
     }
 }
 
+bool heap_end_orphaned_tending(struct heap *heap) {
+    uint32_t tended = TENDED;
+    return atomic_compare_exchange_strong(&heap->lending, &tended, LENT);
+}
+
 void heap_take_back_slow(void) {
     struct heap *heap = heap_lent;
     if (!heap) return; /* a handler was here since the caller looked */

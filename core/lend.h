@@ -21,6 +21,10 @@ HIDDEN void heap_take_back_slow(void);
 /* Afterwards the heap is tended by nobody. For the owner, and for whoever found it dead. */
 HIDDEN void heap_end_loan(struct heap *heap);
 
+/* In a forked child: true when the heap was being tended, by a thread that is not here; it is only
+ * lent then. */
+HIDDEN bool heap_end_orphaned_tending(struct heap *heap);
+
 static inline void heap_take_back(void) {
     if (UNLIKELY(heap_lent != NULL)) heap_take_back_slow();
 }

@@ -8,6 +8,8 @@
  *                       in the middle of the blocking call a handler leaves it
  *   handlers allocate waitpid|poll|read|long [beside]
  *                       in the middle of the blocking call a handler allocates
+ *   handlers fork waitpid|poll|read|long [beside]
+ *                       in the middle of the blocking call a handler forks; the child allocates, returns from it and goes on
  *
  * "long" is a poll of 150 ms. "beside": there is another thread, which allocates all the time.
  *
@@ -49,7 +51,7 @@ enum { TRAP_FLAG = 0x100 };
 
 static volatile long steps, interrupted_after;
 static void (*volatile blocking_call)(void);
-static bool jumps, allocates;
+static bool jumps, allocates, forks;
 static sigjmp_buf before_call;
 
 /* What the uninterrupted round finds out for the others. */
@@ -120,6 +122,16 @@ static void note_signal_mask(greg_t *registers) {
     registers[REG_RIP] += SYSCALL_BYTES;
 }
 
+static bool end_round(pid_t child);
+
+/* True in the parent, which waits for the child to end well. */
+static bool fork_in_handler(void) {
+    pid_t child = fork();
+    if (child < 0) abort();
+    if (child && !end_round(child)) fail("the child forked by a handler");
+    return child;
+}
+
 /* The handler acts after so many instructions, or where its signal is no longer blocked then. */
 static void on_step(int signal, siginfo_t *info, void *context) {
     int saved = errno;
@@ -130,7 +142,8 @@ static void on_step(int signal, siginfo_t *info, void *context) {
     if (interrupted_after && steps >= interrupted_after && !(blocked >> (signal - 1) & 1)) {
         registers[REG_EFL] &= ~TRAP_FLAG; /* no need for more */
         if (jumps) siglongjmp(before_call, 1);
-        if (allocates)
+        if (forks && fork_in_handler()) return;
+        if (allocates || forks)
             for (int i = HANDLERS; i < BLOCKS; i++) take(i);
         else
             blocking_call();
@@ -207,14 +220,39 @@ static void interrupt_by_jump(void) {
     }
     take(0);
 }
-static void interrupt_by_allocating(void) {
-    allocates = true;
+static void call_trapped(void) {
     trap(true);
     blocking_call();
     trap(false);
     for (int i = HANDLERS; i < BLOCKS; i++)
         if (block[i]) check_and_free(i);
     take(0);
+}
+static void interrupt_by_allocating(void) {
+    allocates = true;
+    call_trapped();
+}
+
+static pthread_barrier_t turn;
+static void *hold_some(void *unused) {
+    for (int i = BLOCKS / 2; i < BLOCKS; i++) take(i);
+    pthread_barrier_wait(&turn);
+    pthread_barrier_wait(&turn);
+    return unused;
+}
+/* After it a thread of the child's takes over the heap of one of the parent's, which must not be this thread's. */
+static void interrupt_by_forking(void) {
+    pthread_t other;
+    forks = true;
+    call_trapped();
+    malloc_trim(0);
+    pthread_barrier_init(&turn, NULL, 2);
+    if (pthread_create(&other, NULL, hold_some, NULL)) abort();
+    pthread_barrier_wait(&turn);
+    for (int i = 1; i < BLOCKS / 2; i++) take(i);
+    pthread_barrier_wait(&turn);
+    pthread_join(other, NULL);
+    for (int i = 1; i < BLOCKS; i++) check_and_free(i);
 }
 
 static void round_of(void (*interrupt)(void)) {
@@ -293,6 +331,7 @@ int main(int argc, char **argv) {
     } calls[] = {{"malloc", interrupt_malloc}, {"free", interrupt_free},
                  {"refill", interrupt_refill}, {"spill", interrupt_spill},
                  {"jump", interrupt_by_jump},  {"allocate", interrupt_by_allocating},
+                 {"fork", interrupt_by_forking},
                  {"waitpid", wait_for_child},  {"poll", wait_by_poll},
                  {"long", wait_long},          {"read", wait_by_read}};
     void (*interrupt)(void) = NULL;

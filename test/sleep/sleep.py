@@ -217,6 +217,8 @@ def light_cases(r):
     for call in ("waitpid", "poll", "read"):
         yield f"a handler leaves {call} in the middle of giving back", lambda c=call: r.handlers("jump", c)
         yield f"a handler allocates in the middle of {call} giving back", lambda c=call: r.handlers("allocate", c, "beside")
+    for call in ("waitpid", "poll"):
+        yield f"a handler forks in the middle of {call} giving back", lambda c=call: r.handlers("fork", c, "beside")
     groups = [group for group, _ in r.groups() if r.options.only in group]
     for i in range(min(BATCHES, len(groups))):
         yield ", ".join(groups[i::BATCHES]), lambda g=groups[i::BATCHES]: r.semantics(g)

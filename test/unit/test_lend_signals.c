@@ -39,6 +39,12 @@ static void allocate_and_block(void) {
     block_and_return();
 }
 
+/* What goes on there is the child. */
+static void fork_and_allocate(void) {
+    heap_after_fork();
+    allocate();
+}
+
 static void (*handler_act)(void);
 static void act_and_check(void) {
     handler_act();
@@ -48,12 +54,14 @@ static void act_and_check(void) {
 static const struct {
     const char *name;
     void (*act)(void);
-} handlers[] = {{"allocates", allocate}, {"blocks", block_and_return}, {"allocates and blocks", allocate_and_block}};
+} handlers[] = {{"allocates", allocate}, {"blocks", block_and_return}, {"allocates and blocks", allocate_and_block}, {"forks", heap_after_fork},
+                {"forks and allocates", fork_and_allocate}};
 
 static void check_after(const char *what, unsigned at) {
     check_while_it_works();
     cr_assert_null(fault, "%s, instruction %u: %s", what, at, fault);
     heap_take_back(); /* as the wrapper does after the call */
+    cr_assert_not(heap_current == mine && mine->is_orphan, "%s, instruction %u: in use and to be taken over", what, at);
     cr_assert_eq(heap_current, mine, "%s, instruction %u: the thread has another heap", what, at);
     cr_assert_null(heap_lent, "%s, instruction %u", what, at);
     cr_assert_eq(mine->lending, OWNED, "%s, instruction %u: in use and open to others", what, at);

@@ -139,7 +139,7 @@ Test(lend_threads, heap_from_before_the_start_is_left_alone) {
 
 /* ---- fork ---- */
 
-static bool is_tended_at_fork;
+static struct heap *tended_at_fork;
 
 static void expect_in_child(bool holds, const char *what) {
     if (!holds) report_line(what);
@@ -147,9 +147,11 @@ static void expect_in_child(bool holds, const char *what) {
 
 static void adopt_lent(void *unused) {
     (void)unused;
-    if (is_tended_at_fork) atomic_store(&heap_table[1]->lending, TENDED);
+    if (tended_at_fork) atomic_store(&tended_at_fork->lending, TENDED);
     heap_after_fork();
+    heap_take_back(); /* as the wrapper does after the call */
     heap_adopt_orphans(UINT32_MAX);
+    expect_in_child(heap_current == heap_table[0], "the thread has another heap");
     heap_flush_lent();
     for (uint32_t id = 0; id < heap_count; id++) expect_in_child(heap_table[id]->lending == OWNED, "a heap is still lent");
     expect_in_child(!heap_lent, "the thread thinks that it lends");
@@ -178,32 +180,34 @@ static void *lend_while_others_fork(void *unused) {
     return unused;
 }
 
-static void fork_beside_a_lender(void) {
+static void fork_beside_a_lender(bool is_tended) {
     pthread_t thread;
     core_free(core_malloc(16));
     pthread_barrier_init(&turn, NULL, 2);
     cr_assert_eq(pthread_create(&thread, NULL, lend_while_others_fork, NULL), 0);
     pthread_barrier_wait(&turn);
+    if (is_tended) tended_at_fork = heap_table[1];
     expect_adoption();
     pthread_barrier_wait(&turn);
     pthread_join(thread, NULL);
     assert_empty();
 }
 
-Test(lend_threads, child_takes_over_a_lent_heap) { fork_beside_a_lender(); }
-Test(lend_threads, child_takes_over_a_heap_that_another_was_at_work_on) {
-    is_tended_at_fork = true;
-    fork_beside_a_lender();
-}
+Test(lend_threads, child_takes_over_a_lent_heap) { fork_beside_a_lender(false); }
+Test(lend_threads, child_takes_over_a_heap_that_another_was_at_work_on) { fork_beside_a_lender(true); }
+
 /* From a signal handler, in the thread that lends. */
-Test(lend_threads, child_of_the_lender_goes_on_with_another_heap) {
+static void fork_as_the_lender(bool is_tended) {
     fill_magazines();
+    if (is_tended) tended_at_fork = heap_current;
     heap_lend();
     expect_adoption();
     heap_take_back();
     assert_mine(heap_table[0]);
     assert_empty();
 }
+Test(lend_threads, child_of_the_lender_takes_it_back) { fork_as_the_lender(false); }
+Test(lend_threads, child_of_the_lender_takes_it_back_from_nobody) { fork_as_the_lender(true); }
 
 /* ---- many ---- */
 
