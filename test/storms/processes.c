@@ -252,7 +252,7 @@ static void storm_shared(long first, long rounds) {
 /* ---- spawn ---- */
 
 static void spawn(long round) {
-    static char *const arguments[] = {"sh", "-c", "read line <&7 && [ \"$line\" = x ] && echo y", NULL};
+    static char *const arguments[] = {"sh", "-c", "read line <&9 && [ \"$line\" = x ] && echo y", NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t all;
@@ -261,9 +261,9 @@ static void spawn(long round) {
     CHECK(!pipe2(in, O_CLOEXEC) && write(in[1], "x\n", 2) == 2);
     sigfillset(&all);
     posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, in[0], 7);
+    posix_spawn_file_actions_adddup2(&files, in[0], 9);
     posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addclose(&files, in[1]);
+    if (in[1] != 9) posix_spawn_file_actions_addclose(&files, in[1]);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setsigdefault(&attributes, &all);
