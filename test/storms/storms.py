@@ -9,6 +9,7 @@ import collections
 import itertools
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -33,7 +34,7 @@ PYTHON_STORMS = ("fork", "spawn", "futures", "commands")
 
 class Runner(cases.Runner):
     name = "storms"
-    timeout_s = 240
+    timeout_s = 120     # beyond the programs' own
 
     def well(self, *command, **how):
         done = self.run(*command, **how)
@@ -67,7 +68,7 @@ class Runner(cases.Runner):
             variables = VARIANTS[seed // 2 % len(VARIANTS)] if seed // 2 % 2 else {}
             try:
                 result, _ = self.storm(command, rounds, seed * 1000, **variables)
-            except Failed as e:
+            except (Failed, subprocess.TimeoutExpired) as e:
                 raise Failed(f"{command} {rounds} {seed * 1000} {variables}: {e}") from e
             with lock:
                 made.update(result)
