@@ -14,6 +14,7 @@ declare -A suite=(
     [faults]="make -s fault-tests"
     [inject]="make -s inject-tests"
     [traps]="make -s trap-tests"
+    [storms]="make -s storm-tests"
     [fuzz]="make -s fuzz-tests"
     [pressure]="make -s pressure-tests"
     [sleep]="make -s sleep-tests"
@@ -22,7 +23,7 @@ declare -A suite=(
     [command]="test/command/run.sh"
     [suites]="make -s suites"
 )
-order=(lint unit stress model faults inject traps fuzz pressure sleep live programs command)
+order=(lint unit stress model faults inject traps storms fuzz pressure sleep live programs command)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)
