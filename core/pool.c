@@ -136,6 +136,30 @@ static void pool_retire(struct pool *pool, const struct class_info *info, unsign
     arena_return_pool(pool);
 }
 
+/* All of its pages that a block reaches. */
+static uint64_t class_pages(const struct class_info *info) {
+    return blocks_pages(info, class_word_mask(info, 0));
+}
+
+/* Lists a pool that is FULL. Whoever does so answers for all blocks that came back meanwhile: who
+ * returned them saw LEASED, and who ended that lease finds the pool listed; both are gone. Another
+ * pool may live here by now, so the class is read again; all its pages are live, since it was full.
+ * NULL: somebody else did it. */
+static const struct class_info *pool_list(struct pool *pool) {
+    if (!state_change(&pool->state, POOL_FULL, POOL_LISTED)) return NULL;
+    unsigned class_id = relaxed_load(&pool->class_id);
+    if (!is_block_class(class_id)) return NULL; /* gone again, and its record released */
+    hint_partial(pool, class_id);
+    return &class_table[class_id];
+}
+
+/* Whether the pool, LISTED, has become free, or one of those pages, which were live. */
+static bool has_to_settle(const struct pool *pool, const struct class_info *info, uint64_t pages) {
+    if (is_all_free(pool, info)) return true;
+    return info->tier &&
+           pages & ~blocks_pages(info, class_word_mask(info, 0) & ~atomic_load(&pool->free[0]));
+}
+
 void pool_unlease(struct pool *pool) {
     unsigned class_id = relaxed_load(&pool->class_id);
     const struct class_info *info = &class_table[class_id];
@@ -152,19 +176,12 @@ void pool_unlease(struct pool *pool) {
         } else {
             unhint_partial(pool, class_id);
             state_store(&pool->state, POOL_FULL);
-            if (!has_free_block(pool, info) || !state_change(&pool->state, POOL_FULL, POOL_LISTED))
-                return;
-            class_id = relaxed_load(&pool->class_id); /* another pool may live here by now */
-            if (!is_block_class(class_id)) return;
-            info = &class_table[class_id];
-            hint_partial(pool, class_id);
+            if (!has_free_block(pool, info) || !(info = pool_list(pool))) return;
+            live = class_pages(info);
         }
         /* Who freed the last block of a page, or of the pool, while the lease was held left it to
          * us; in the latter case the page may have been settled with the others. */
-        if (is_single_threaded()) return;
-        uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
-        bool settle = is_all_free(pool, info) || (info->tier && live & ~blocks_pages(info, taken));
-        if (!settle || !pool_lease(pool)) return;
+        if (is_single_threaded() || !has_to_settle(pool, info, live) || !pool_lease(pool)) return;
         class_id = relaxed_load(&pool->class_id);
         info = &class_table[class_id];
     }
@@ -351,24 +368,21 @@ unsigned pool_take(unsigned class_id, unsigned want, void **out, bool *zero) {
 static void pool_tend(struct pool *pool, const struct class_info *info, uint64_t pages) {
     uint32_t state = atomic_load(&pool->state);
     if (state == POOL_FULL) {
+        const struct class_info *listed = NULL;
         if (!info->tier && is_all_free(pool, info)) { /* at once: it need not be listed */
             heap_note_lease(pool);
             if (state_change(&pool->state, POOL_FULL, POOL_LEASED)) {
                 pool_unlease(pool);
                 return;
             }
-        } else if (state_change(&pool->state, POOL_FULL, POOL_LISTED)) {
-            hint_partial(pool, relaxed_load(&pool->class_id));
+        } else if ((listed = pool_list(pool))) {
+            info = listed;
+            pages = class_pages(info);
         }
         state = atomic_load(&pool->state);
     }
     if (state != POOL_LISTED && atomic_load(&pool->state) != POOL_LISTED) return;
-    if (info->tier) {
-        uint64_t taken = class_word_mask(info, 0) & ~atomic_load(&pool->free[0]);
-        if (!(pages & ~blocks_pages(info, taken))) return;
-    } else if (!is_all_free(pool, info))
-        return;
-    if (pool_lease(pool)) pool_unlease(pool);
+    if (has_to_settle(pool, info, pages) && pool_lease(pool)) pool_unlease(pool);
 }
 
 static void return_to_word(struct pool *pool, unsigned w, uint64_t bits, unsigned class_id) {

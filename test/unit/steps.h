@@ -15,12 +15,12 @@
 static unsigned steps, signal_at;
 static void (*in_handler)(void);
 
-/* The rest runs without steps. */
+/* The rest runs without steps, unless the handler names a later instruction for itself. */
 static void on_step(int number, siginfo_t *info, void *context) {
     (void)number, (void)info;
     if (++steps != signal_at) return;
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~0x100;
     in_handler();
+    if (signal_at <= steps) ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~0x100;
 }
 
 static void handle_steps(void) {

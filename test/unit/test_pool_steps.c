@@ -70,6 +70,39 @@ static void step_through_free(unsigned class) {
     assert_sound();
 }
 
+/* Both blocks of the last page come back while the pool is leased, then, as soon as it is FULL, one of two on the first page:
+ * who returns that one lists the pool, and answers for the last page, too. */
+static void wait_until_full(void) {
+    if (pool->state == POOL_LEASED)
+        signal_at = steps + 1;
+    else if (pool->state == POOL_FULL)
+        return_first();
+}
+static void return_last_page(void) {
+    return_block(7);
+    return_block(6);
+    in_handler = wait_until_full;
+    wait_until_full();
+}
+
+Test(pool_steps, pages_that_became_free_under_a_lease) {
+    bool is_inside = true;
+    unsigned listed = 0;
+    for (unsigned at = 1; is_inside; at++) {
+        begin(PAGES_OF_EIGHT);
+        take_pool();
+        lease();
+        in_handler = return_last_page;
+        is_inside = interrupt(end_lease, at);
+        listed += is_inside && pool_block_is_free(class_id, all[0]);
+        cr_assert_eq(pool->live, pool_pages_in_use(pool, class_id), "instruction %u: pages %lx are live", at, (long)pool->live);
+        for (unsigned i = 0; i < COUNT(all); i++)
+            if (!pool_block_is_free(class_id, all[i])) return_block(i);
+    }
+    cr_assert_gt(listed, 0);
+    assert_sound();
+}
+
 Test(pool_steps, block_returned_to_a_full_page) { step_through_full(PAGE_OF_EIGHT); }
 Test(pool_steps, block_returned_to_a_full_slab) { step_through_full(PAGES_OF_EIGHT); }
 Test(pool_steps, last_block_of_a_page) { step_through_free(PAGE_OF_EIGHT); }
