@@ -120,6 +120,7 @@ static ALWAYS_INLINE void core_free(void *p) {
     }
     *(struct magazine **)p = m;
     *top = p;
+    atomic_signal_fence(memory_order_seq_cst); /* as set_top: a child may be forked in between */
     m->top = top + 1;
     heap_busy(false);
     return;

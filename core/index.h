@@ -4,6 +4,7 @@
  * "maybe": index_set is called after the thing itself was made visible, index_settle clears the bit
  * and then looks at the thing again, so a bit may be set for nothing but is not missing once both
  * calls have returned. (The same rule holds between the words of an arena and those of its group.)
+ * Who finds a bit sees what was made visible before it: the thing's entry in its table, for one.
  * No locks; all-zero is an empty index.
  */
 #ifndef LOWTIDE_CORE_INDEX_H
@@ -71,7 +72,7 @@ static inline void index_settle(struct index *ix, uint32_t id, word *lower) {
 static inline uint32_t index_next(struct index *ix, uint32_t from) {
     if (from >= 65536) return INDEX_NONE;
     uint32_t w = from / 64, m = w / 64;
-    uint64_t bits = relaxed_load(index_bottom(ix, w)) & ~0ull << from % 64;
+    uint64_t bits = acquire_load(index_bottom(ix, w)) & ~0ull << from % 64;
     if (bits) return w * 64 + lowest_bit(bits);
     for (;;) { /* more than one turn only where a hint was set for nothing */
         bits = ++w % 64 ? relaxed_load(&ix->middle[m]) & ~0ull << w % 64 : 0;
@@ -86,14 +87,14 @@ static inline uint32_t index_next(struct index *ix, uint32_t from) {
             }
         }
         w = m * 64 + lowest_bit(bits);
-        if ((bits = relaxed_load(index_bottom(ix, w)))) return w * 64 + lowest_bit(bits);
+        if ((bits = acquire_load(index_bottom(ix, w)))) return w * 64 + lowest_bit(bits);
     }
 }
 
 /* The highest id at or below `from`, or INDEX_NONE. */
 static inline uint32_t index_previous(struct index *ix, uint32_t from) {
     uint32_t w = from / 64, m = w / 64;
-    uint64_t bits = relaxed_load(index_bottom(ix, w)) & ~0ull >> (63 - from % 64);
+    uint64_t bits = acquire_load(index_bottom(ix, w)) & ~0ull >> (63 - from % 64);
     if (bits) return w * 64 + highest_bit(bits);
     for (;;) {
         bits = w % 64 ? relaxed_load(&ix->middle[m]) & ~0ull >> (64 - w % 64) : 0;
@@ -108,7 +109,7 @@ static inline uint32_t index_previous(struct index *ix, uint32_t from) {
             }
         }
         w = m * 64 + highest_bit(bits);
-        if ((bits = relaxed_load(index_bottom(ix, w)))) return w * 64 + highest_bit(bits);
+        if ((bits = acquire_load(index_bottom(ix, w)))) return w * 64 + highest_bit(bits);
     }
 }
 

@@ -63,7 +63,7 @@ static void settle_down(unsigned index) {
     cpu_set_t all, own;
     CPU_ZERO(&own);
     if (sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) return;
-    int cpu = 0;
+    size_t cpu = 0;
     for (unsigned seen = 0;; cpu++)
         if (CPU_ISSET(cpu, &all) && seen++ == index) break;
     CPU_SET(cpu, &own);
