@@ -10,8 +10,8 @@
  * returned a block meanwhile saw LEASED and went away.
  *
  * "Settle" moves pages whose blocks are all free from live to retained. In the small tier a page is
- * the pool, so it settles only by retiring. The model test/model/pool.pml has the same names;
- * change both.
+ * the pool, so it settles only by retiring. The models test/model/pool.pml and slab.pml have the
+ * same names; change both.
  */
 #include "pool.h"
 

@@ -30,7 +30,7 @@
  *   FULL      no block was free when the lease ended.
  *
  * Anybody returns blocks at any time by setting bits; blocks are taken only under the lease. The
- * protocol is core/pool.c; test/model/pool.pml checks it.
+ * protocol is core/pool.c; test/model/pool.pml and slab.pml check it.
  *
  * Words are 64 bits and are searched lowest first; an index (core/index.h) is a bitmap of bitmaps
  * over groups. A bit in a higher word is a hint: it may be set for nothing, but is never missing

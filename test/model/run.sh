@@ -1,11 +1,11 @@
 #!/bin/bash
-# Exhaustive check of the pool protocol (pool.pml), then of the mutations: each
-# one breaks a step of the protocol and has to be found as an error.
-# Needs spin and a C compiler.  No arguments; exit status 0 if all is well.
+# Exhaustive check of the protocols (*.pml), then of the mutations: each one
+# breaks a step and has to be found as an error.  Needs spin and a C compiler.
+# usage: run.sh [soak]    soak: larger spaces, too; exit status 0 if all is well
 set -u
 export LC_ALL=C
 
-model=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/pool.pml
+models=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for tool in spin "${CC:-gcc}"; do
 	command -v "$tool" >/dev/null || {
 		echo "model: $tool not found" >&2
@@ -18,15 +18,16 @@ trap 'rm -rf "$dir"' EXIT
 trap 'exit 130' INT TERM
 : >"$dir/results"
 
-# explore NAME OPTLEVEL HASHBITS DEFINES... -> $dir/NAME/out
+# explore NAME MODEL OPTLEVEL HASHBITS DEFINES... -> $dir/NAME/out
 explore() {
-	local name=$1 opt=$2 bits=$3
-	shift 3
+	local name=$1 model=$2 opt=$3 bits=$4
+	shift 4
 	mkdir "$dir/$name" && cd "$dir/$name" || return 1
-	spin -a "$@" "$model" >out 2>&1 || return 1
+	spin -a "$@" "$models/$model.pml" >out 2>&1 || return 1
 	"${CC:-gcc}" -w "$opt" -DSAFETY -DCOLLAPSE -DMEMLIM=3000 -o pan pan.c \
 		>out 2>&1 || return 1
-	timeout 300 ./pan -n -m20000 -w"$bits" >out 2>&1
+	ulimit -t "$limit"      # seconds of processor time: the machine may be busy
+	./pan -n -m20000 -w"$bits" >out 2>&1
 }
 
 states() { sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$1"; }
@@ -40,11 +41,11 @@ report() {     # pass|fail TEXT [OUTFILE]; one write, lines do not mix
 	fi
 }
 
-# prove NAME TEXT HASHBITS DEFINES...: the whole space, no error
+# prove NAME MODEL TEXT HASHBITS DEFINES...: the whole space, no error
 prove() {
-	local name=$1 text=$2 out=$dir/$1/out
-	shift 2
-	(explore "$name" -O2 "$@")
+	local name=$1 model=$2 text="$2, $3" out=$dir/$1/out
+	shift 3
+	(explore "$name" "$model" -O2 "$@")
 	if grep -q 'errors: 0' "$out" &&
 	   grep -q 'Full statespace search' "$out" &&
 	   ! grep -Eq 'not completed|too small|out of memory' "$out"; then
@@ -55,46 +56,69 @@ prove() {
 	rm -rf "${dir:?}/$name"
 }
 
-# refute MUTATION: an assertion fails or a thread hangs
+# refute MODEL MUTATION: an assertion fails or a thread hangs.  What it takes is
+# two threads, a pool and two operations each, or what the model says behind
+# `needs' where the mutation is.
 refute() {
-	local out=$dir/$1/out
-	(explore "$1" -O0 20 -DTHREADS=2 -DPOOLS=1 -DOPS=2 -D"$1")
+	local model=$1 mutation=$2 out=$dir/$1-$2/out needs
+	needs=$(sed -n "s|.*def $mutation .*needs \(-D[^*]*[^* ]\).*|\1|p" "$models/$model.pml" | head -n 1)
+	# shellcheck disable=SC2086 # words
+	(explore "$model-$mutation" "$model" -O1 20 ${needs:--DTHREADS=2 -DPOOLS=1 -DOPS=2} -D"$mutation")
 	if grep -Eq 'errors: [1-9]' "$out" &&
 	   grep -Eq 'assertion violated|invalid end state \(' "$out"; then
-		report pass "$1: found after $(states "$out") states"
+		report pass "$model, $mutation: found after $(states "$out") states"
 	else
-		report fail "$1: not found" "$out"
+		report fail "$model, $mutation: not found" "$out"
 	fi
-	rm -rf "${dir:?}/$1"
+	rm -rf "${dir:?}/$model-$mutation"
 }
 
 two() {
-	prove two_a '2 threads, 2 pools, 2 operations each, any start' 24 \
+	prove two_a pool '2 threads, 2 pools, 2 operations each, any start' 24 \
 		-DTHREADS=2 -DPOOLS=2 -DOPS=2
-	prove two_b '2 threads, 2 pools, 3 operations each, fresh start' 24 \
+	prove two_b pool '2 threads, 2 pools, 3 operations each, fresh start' 24 \
 		-DTHREADS=2 -DPOOLS=2 -DOPS=3 -DSTART_FRESH
+	prove slab_two slab '2 threads, 1 pool, 2 operations each, any start' 23 \
+		-DTHREADS=2 -DPOOLS=1 -DOPS=2
 }
 
 three() {
-	prove three '3 threads, 1 pool, 1+1+2 operations, any start' 25 \
+	prove three pool '3 threads, 1 pool, 1+1+2 operations, any start' 25 \
 		-DTHREADS=3 -DPOOLS=1 -DOPS=1 -DEXTRA=1
-	prove two_c '2 threads, 1 pool, 5 operations each, any start' 24 \
+	prove two_c pool '2 threads, 1 pool, 5 operations each, any start' 24 \
 		-DTHREADS=2 -DPOOLS=1 -DOPS=5
 }
 
-two & three & wait
+soak() {
+	prove slab_three slab '3 threads, 1 pool, 1 operation each, any start' 25 \
+		-DTHREADS=3 -DPOOLS=1 -DOPS=1
+	prove slab_pools slab '2 threads, 2 pools, 1 operation each, any start' 25 \
+		-DTHREADS=2 -DPOOLS=2 -DOPS=1
+}
 
-# Every mutation named in the model, two at a time.
-mutations=$(grep -oE '#if(n)?def MUT_[A-Z_]+' "$model" | grep -oE 'MUT_.*' | sort -u)
-for m in $mutations; do
-	while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
-	refute "$m" &
-done
+# Every mutation named in a model, two at a time.
+mutations() {
+	local model=$1 m
+	for m in $(grep -oE '#if(n)?def MUT_[A-Z_]+' "$models/$model.pml" | grep -oE 'MUT_.*' | sort -u); do
+		while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+		echo >>"$dir/expected"
+		refute "$model" "$m" &
+	done
+}
+
+limit=300 proofs=5
+if [ "${1:-}" = soak ]; then
+	limit=7200 proofs=$((proofs + 2))
+	soak
+fi
+two & three & wait
+mutations pool
+mutations slab
 wait
 
 passed=$(grep -c pass "$dir/results")
 failed=$(grep -c fail "$dir/results")
-expected=$((4 + $(wc -w <<<"$mutations")))
+expected=$((proofs + $(wc -l <"$dir/expected")))
 [ $((passed + failed)) -eq "$expected" ] || failed=$((expected - passed))
 echo "model: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

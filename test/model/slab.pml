@@ -347,7 +347,7 @@ give:	atomic {
 	:: else -> goto again
 	fi;
 	atomic {
-#ifdef MUT_TEND_OLD_CLASS         /* hint for the new class, look with the old */
+#ifdef MUT_TEND_OLD_CLASS         /* look with the old; needs -DTHREADS=3 -DPOOLS=1 -DOPS=1 */
 		m = class[p];                           /* load */
 #else
 		c = class[p]; m = c;                    /* load */
@@ -446,7 +446,7 @@ none:	unhint(c, p);
 	fi;
 	atomic {
 		c = class[p];                           /* load */
-#ifndef MUT_UNLEASE_OLD_LIVE      /* the pages it had under another class */
+#ifndef MUT_UNLEASE_OLD_LIVE      /* of another class; needs -DTHREADS=3 -DPOOLS=1 -DOPS=1 -DEXTRA=1 */
 		lv = ON(c, FULLSET(c))
 #endif
 	};
@@ -512,7 +512,7 @@ arelease:
 		:: w == 0 -> goto rest
 		:: w != 0
 		fi };
-#ifdef MUT_FRESH_NOT_TAKEN        /* unmaps though some pools are not its own */
+#ifdef MUT_FRESH_NOT_TAKEN        /* on the strength of a load; needs -DTHREADS=2 -DPOOLS=2 -DOPS=1 */
 	if
 	:: (w | fresh) == ALL -> w = ALL; goto aunmap
 	:: else -> goto some
