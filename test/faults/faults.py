@@ -104,6 +104,16 @@ class Runner(cases.Runner):
         done = self.run("misuse", "overflow-page", size, LOWTIDE_CHECK="2")
         check((done.returncode, done.stderr) == (-signal.SIGSEGV, ""), f"ended with {done.returncode}: {done.stderr!r}")
 
+    def foreign(self, size):
+        """What libc still takes for a block of its own is libc's to report, all else is told like any wild pointer."""
+        done = self.run("misuse", "double-foreign", size)
+        check(done.returncode == -signal.SIGABRT and "survived" not in done.stdout, f"ended with {done.returncode}: {done.stdout!r}")
+        match = LINE.match(done.stderr.strip())
+        pointer = re.search("at (0x[0-9a-f]+)", done.stdout)
+        is_ours = match and pointer and match.groups() == (INVALID, pointer.group(1))
+        check(is_ours or done.stderr.startswith("free(): double free"), f"stderr is {done.stderr!r}")
+        return "told by lowtide" if is_ours else "told by libc"
+
     def closed_stderr(self, kind, size):
         done = self.run("misuse", kind, size, "closed")
         check(done.returncode == -signal.SIGABRT, f"ended with {done.returncode}")
@@ -146,6 +156,8 @@ def all_cases(runner):
         yield f"{kind} {size} with LOWTIDE_CHECK=2", lambda k=kind, s=size, w=words: runner.misuse(k, s, w, LOWTIDE_CHECK="2")
     for size in OWN:
         yield f"overflow-page {size} with LOWTIDE_CHECK=2", lambda s=size: runner.beyond_the_page(s)
+    for size in SIZES:
+        yield f"double-foreign {size}", lambda s=size: runner.foreign(s)
     for kind in ("double", "free-wild", "free-interior", "realloc-wild", "free-noncanonical"):
         yield f"{kind} with stderr closed", lambda k=kind: runner.closed_stderr(k, 100)
     for kind, word in (("double-trimmed-neighbour", (DOUBLE,)), ("free-wild", (INVALID,)), ("free-interior", (INTERIOR,))):

@@ -58,6 +58,21 @@ static void free_in_thread(void *p) {
 
 static void double_now(void) { free(wrong(freed())); }
 
+/* A block of libc's own allocator, as a library opened with RTLD_DEEPBIND allocates them. */
+static const char *own_path;
+static void double_foreign(void) {
+    char path[4096];
+    snprintf(path, sizeof path, "%.*slibrary.so", (int)(strrchr(own_path, '/') + 1 - own_path), own_path);
+    void *library = dlopen(path, RTLD_NOW | RTLD_DEEPBIND), *(*take)(size_t) = NULL;
+    if (library) *(void **)&take = dlsym(library, "library_take");
+    if (!take) exit(3);
+    char *p = take(bytes);
+    hidden = (uintptr_t)take(bytes); /* or p would become a part of what libc has at its end */
+    memset(p, 0x5a, bytes);
+    free(p);
+    free(wrong(p));
+}
+
 enum { OTHERS = 300 };
 
 /* Blocks of the same class and of others are freed in between, so that the magazine spills. */
@@ -261,6 +276,7 @@ static const struct {
     {"double-aligned", double_aligned},
     {"double-cfree", double_cfree},
     {"double-child", double_child},
+    {"double-foreign", double_foreign},
     {"free-sized", free_sized_wrong},
     {"free-aligned-sized", free_aligned_sized_wrong},
 };
@@ -300,6 +316,7 @@ static void take_more(void) {
 
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
+    own_path = argv[0];
     if (argc > 2) bytes = strtoul(argv[2], NULL, 0);
     if (argc > 3 && !strcmp(argv[3], "closed")) close(STDERR_FILENO);
     size_t i = 0, n = sizeof mistakes / sizeof *mistakes;
