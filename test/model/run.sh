@@ -109,8 +109,9 @@ soak() {
 
 # Every mutation named in a model, two at a time.
 mutations() {
-	local model=$1 m
-	for m in $(grep -oE '#if(n)?def MUT_[A-Z_]+' "$models/$model.pml" | grep -oE 'MUT_.*' | sort -u); do
+	local model=$1 m named
+	named=$(grep -oE '#if(n)?def MUT_[A-Z_]+' "$models/$model.pml" | grep -oE 'MUT_.*' | sort -u)
+	for m in $named; do
 		while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
 		echo >>"$dir/expected"
 		refute "$model" "$m" &
