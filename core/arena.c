@@ -281,7 +281,8 @@ static void take_free_pools(struct release *r, struct group *g, unsigned slot) {
         path_add(&retained, held);
     }
     release_free_pools(r, g, slot, mine,
-                       os_page_fold(pages) & os_page_spread(atomic_load(retained.bits) & pages));
+                       os_page_fold(pages) &
+                           os_page_spread(arena_unreleased(&g->arena[slot]) & pages));
 }
 
 /* The pages retained inside pools that are in use. */

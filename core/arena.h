@@ -75,6 +75,11 @@ static inline struct path arena_path_retained(struct group *g, unsigned slot) {
                          g->id, slot};
 }
 
+/* What a call to the kernel could release. */
+static inline uint64_t arena_unreleased(struct arena *arena) {
+    return atomic_load(&arena->retained) & ~atomic_load(&arena->offered);
+}
+
 /* A pool of the tier, whole and owned by the caller (state FREE, bit in neither word), or NULL when
  * the kernel gives no memory. */
 HIDDEN struct pool *arena_claim_pool(unsigned tier);

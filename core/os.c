@@ -108,7 +108,7 @@ bool os_release(uintptr_t base, size_t bytes) {
     bool done =
         os_calls.madvise((void *)base, bytes, os_return_lazily ? MADV_FREE : MADV_DONTNEED) == 0;
     errno = saved;
-    return done && !os_return_lazily;
+    return done;
 }
 
 /* How many of the first ranges one call released. */

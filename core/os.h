@@ -45,7 +45,8 @@ HIDDEN bool os_unmap(uintptr_t base, size_t bytes);
 HIDDEN void os_discard(uintptr_t base, size_t bytes);
 HIDDEN bool os_unmap_owed(void);
 
-/* True when the pages have been given back and read as zero from now on. */
+/* True when the pages have been given back and read as zero from now on; with os_return_lazily,
+ * when the kernel may take them, which it does at any time or never. */
 HIDDEN bool os_release(uintptr_t base, size_t bytes);
 
 /* The same for up to OS_RANGES ranges: bit i of the result tells of range i. */

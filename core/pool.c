@@ -111,6 +111,8 @@ static void retain_pages(struct pool *pool, uint64_t pages) {
     if (!pages) return;
     pool->live &= ~pages;
     struct path retained = arena_path_retained(pool_group(pool), pool_slot(pool));
+    if (UNLIKELY(os_return_lazily))
+        word_clear(&pool_arena(pool)->offered, pages << pool_first_page(pool));
     path_add(&retained, pages << pool_first_page(pool));
     int64_t n = count_bits(pages);
     count_add(&counters.live_pages, -n);
@@ -457,7 +459,6 @@ void pool_release_pages(struct release *r, struct pool *pool) {
     unsigned class_id = relaxed_load(&pool->class_id), first = pool_first_page(pool);
     uint64_t idle =
         ~(pool->live << first) & bit_run(first, tier_pool_pages(class_table[class_id].tier));
-    release_leased_pool(r, pool,
-                        os_page_fold(idle) &
-                            os_page_spread(atomic_load(&pool_arena(pool)->retained) & idle));
+    release_leased_pool(
+        r, pool, os_page_fold(idle) & os_page_spread(arena_unreleased(pool_arena(pool)) & idle));
 }

@@ -61,6 +61,10 @@ static size_t settle_part(const struct release_part *part, uint64_t done) {
         if (done & 1) released |= run;
         left &= ~run;
     }
+    if (os_return_lazily) { /* they stay retained, and need not be offered again */
+        word_or(&part->group->arena[part->slot].offered, released);
+        released = 0;
+    }
     struct path retained = arena_path_retained(part->group, part->slot);
     unsigned pages = count_bits(released & path_remove(&retained, released));
     arena_count_released(part->group->tier, pages);

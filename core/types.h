@@ -115,6 +115,7 @@ struct arena {
     word fresh;                 /* free pools with no resident page (bit = pool's first page) */
     word ready;                 /* free pools with a resident page */
     word retained;              /* pages resident and not live; guarded like `live`, bits by RMW */
+    word offered;               /* of those, the ones that the kernel may take (os_return_lazily) */
     word partial[TIER_CLASSES]; /* bit a pool of that class (within the tier) that is LISTED */
 } __attribute__((aligned(CACHE_LINE)));
 

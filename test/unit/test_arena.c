@@ -198,6 +198,38 @@ Test(arena, what_cannot_be_released_stays_retained) {
     cr_assert_eq(counters.arenas, 0);
 }
 
+/* ---- LOWTIDE_RETURN=free ---- */
+
+ParameterizedTestParameters(arena, what_the_kernel_may_take_is_offered_once) {
+    static unsigned tiers[] = {0, 1, 2, 3};
+    return cr_make_param_array(unsigned, tiers, TIERS);
+}
+ParameterizedTest(unsigned *tier, arena, what_the_kernel_may_take_is_offered_once) {
+    os_return_lazily = true;
+    relaxed_store(&limits.max_holes, 0);
+    unsigned class_id = class_of_tier[*tier], n = take_pools(*tier, 64 / tier_pool_pages(*tier), blocks), kept = n / 2;
+    pool_return(class_id, blocks + kept, n - kept);
+    int64_t retained = budget_arena_pages();
+    cr_assert_eq(arena_release(SIZE_MAX, ALL_TIERS), 0);
+    cr_assert(budget_arena_pages() == retained && rings_sum(counters.released_pages) == 0, "it is never counted as released");
+    long calls = unit_kernel.releases;
+    cr_assert_gt(calls, 0);
+    arena_release(SIZE_MAX, ALL_TIERS);
+    cr_assert_eq(unit_kernel.releases, calls, "again");
+    cr_assert_eq(pool_take(class_id, 1, blocks + kept, NULL), 1);
+    pool_return(class_id, blocks + kept, 1);
+    arena_release(SIZE_MAX, ALL_TIERS);
+    cr_assert_eq(unit_kernel.releases, calls + 1, "only what was used since");
+    unit_kernel.releases_left = 0;
+    pool_return(class_id, blocks, kept);
+    arena_release(SIZE_MAX, ALL_TIERS);
+    unit_kernel.releases_left = -1;
+    calls = unit_kernel.releases;
+    arena_release(SIZE_MAX, ALL_TIERS);
+    cr_assert_gt(unit_kernel.releases, calls, "what was refused is tried again");
+    assert_sound();
+}
+
 /* ---- larger OS pages ---- */
 
 ParameterizedTestParameters(arena, only_whole_os_pages_are_released) {
