@@ -15,9 +15,18 @@ enum {
     JUNK = 0xdf,      /* what freed blocks are filled with */
     CANARY = 0xca,
     WAITING_SMALL = 8192, /* blocks up to SMALL_WAIT_BYTES that may wait: 8 MiB of them */
-    WAITING_LARGE = 128,  /* blocks up to LARGE_WAIT_BYTES: 4 MiB */
+    WAITING_MIDDLE = 128, /* blocks up to MIDDLE_WAIT_BYTES: 4 MiB */
+    WAITING_WIDE = 64,    /* the other blocks: 8 MiB */
+    WAITING_BUFFERS = 64, /* buffers, of which a page each is resident */
     SMALL_WAIT_BYTES = 1024,
-    LARGE_WAIT_BYTES = 32768,
+    MIDDLE_WAIT_BYTES = 32768,
+    BUFFERS_WAIT_BYTES = 256 << 20, /* of address space */
+};
+
+struct quarantine {
+    _Atomic(uintptr_t) *place;
+    uint32_t places;
+    _Atomic(uint32_t) next;
 };
 
 static uint64_t key;
@@ -85,17 +94,18 @@ static bool is_early(const void *p, bool forget) {
     return false;
 }
 
-bool check_start(void) {
+const char *check_start(void) {
     core_init();
     const void *random = (const void *)getauxval(AT_RANDOM);
     key = 0x9e3779b97f4a7c15ull;
     if (random) memcpy(&key, random, sizeof key);
     heap_check_magazines();
     bool is_alone = relaxed_load(&counters.heaps_open) <= (heap_current != &heap_none);
-    if (!is_alone || !find_early()) return false;
+    if (!is_alone) return "LOWTIDE_CHECK=2 comes too late, since threads run already: using 1";
+    if (!find_early()) return "LOWTIDE_CHECK=2 needs more memory than there is: using 1";
     heap_close();
     core_check_level = 2;
-    return true;
+    return NULL;
 }
 
 /* ---- one block ---- */
@@ -117,9 +127,18 @@ static uint64_t mark_of(const void *p) { return key ^ (uintptr_t)p; }
 
 static bool is_junk(const uint64_t *trailer) { return *trailer == JUNK * 0x0101010101010101ull; }
 
+static _Atomic(uintptr_t) waiting_buffers[WAITING_BUFFERS];
+static word waiting_bytes; /* of the buffers, and of one that is on its way in or out */
+
+static bool is_waiting_buffer(const void *p) {
+    for (unsigned i = 0; i < WAITING_BUFFERS; i++)
+        if (atomic_load(&waiting_buffers[i]) == (uintptr_t)p) return true;
+    return false;
+}
+
 /* Waits, or is in its pool. A program may have copied the mark of a freed block into a live one. */
 static bool is_freed(const void *p) {
-    if (is_large(p)) return false;
+    if (is_large(p)) return is_waiting_buffer(p);
     return (*(const uint64_t *)p == mark_of(p) && is_junk(trailer_of(p))) ||
            pool_block_is_free(pagemap_class((uintptr_t)p), p);
 }
@@ -191,29 +210,56 @@ void *check_calloc(size_t bytes) {
 
 /* ---- freeing ---- */
 
-static _Atomic(uintptr_t) waiting_small[WAITING_SMALL], waiting_large[WAITING_LARGE];
-static _Atomic(uint32_t) next_small, next_large;
+static _Atomic(uintptr_t) waiting_small[WAITING_SMALL], waiting_middle[WAITING_MIDDLE],
+    waiting_wide[WAITING_WIDE];
+static struct quarantine small = {waiting_small, WAITING_SMALL, 0},
+                         middle = {waiting_middle, WAITING_MIDDLE, 0},
+                         wide = {waiting_wide, WAITING_WIDE, 0},
+                         buffers = {waiting_buffers, WAITING_BUFFERS, 0};
 
-static void fill_junk(void *p) {
-    memset(p, JUNK, room_of(p));
+static void fill_junk(void *p, size_t bytes) {
+    memset(p, JUNK, bytes);
     *(uint64_t *)p = mark_of(p);
 }
 
-static void release(void *p) {
-    const uint8_t *at = (const uint8_t *)p + sizeof(uint64_t),
-                  *end = (const uint8_t *)p + room_of(p);
+static void look_for_writes(const void *p, size_t bytes) {
+    const uint8_t *at = (const uint8_t *)p + sizeof(uint64_t), *end = (const uint8_t *)p + bytes;
     while (at < end && *at == JUNK) at++;
     if (at < end || *(const uint64_t *)p != mark_of(p)) report_misuse("write after free", p);
+}
+
+/* Puts `p` in the place of what has waited for longest, or takes only that; 0 = nobody waited
+ * there. */
+static void *replace_oldest(struct quarantine *q, void *p) {
+    uint32_t i = atomic_fetch_add(&q->next, 1) % q->places;
+    return (void *)atomic_exchange(&q->place[i], (uintptr_t)p);
+}
+
+static void release_block(void *p) {
+    look_for_writes(p, room_of(p));
     heap_return_block(p, pagemap_class((uintptr_t)p));
 }
 
-static void wait_in(_Atomic(uintptr_t) *ring, uint32_t places, _Atomic(uint32_t) *next, void *p) {
-    uintptr_t oldest = atomic_exchange(&ring[atomic_fetch_add(next, 1) % places], (uintptr_t)p);
-    if (oldest) release((void *)oldest);
+static void free_block(void *p) {
+    size_t room = room_of(p);
+    fill_junk(p, room);
+    void *oldest = replace_oldest(room <= SMALL_WAIT_BYTES    ? &small
+                                  : room <= MIDDLE_WAIT_BYTES ? &middle
+                                                              : &wide,
+                                  p);
+    if (oldest) release_block(oldest);
 }
 
-/* Buffers on their way back, linked through their first words: those whose end the kernel leaves
- * without access stay here until it does not. */
+/* Of a buffer that waits all but the first page is released and without access. */
+static bool open_rest(void *p, bool is_open) {
+    uintptr_t rest = (uintptr_t)p + os_page_bytes;
+    size_t bytes = large_usable_bytes(p) - os_page_bytes;
+    if (!is_open) os_release(rest, bytes);
+    return os_open(rest, bytes, is_open);
+}
+
+/* Buffers on their way back, linked through their first words: those that the kernel leaves without
+ * access stay here until it does not. */
 static _Atomic(void *) leaving;
 
 static void leave(void *p) {
@@ -225,39 +271,52 @@ static void free_leaving(void) {
     void *next, *p = relaxed_load(&leaving) ? atomic_exchange(&leaving, NULL) : NULL;
     for (; p; p = next) {
         next = *(void **)p;
-        if (guard(p, true))
+        if (open_rest(p, true))
             core_free_large(p);
         else
             leave(p);
     }
 }
 
+static void release_buffer(void *p) {
+    look_for_writes(p, os_page_bytes);
+    atomic_fetch_sub(&waiting_bytes, large_usable_bytes(p));
+    leave(p);
+}
+
+static void free_buffer(void *p) {
+    fill_junk(p, os_page_bytes);
+    open_rest(p, false);
+    atomic_fetch_add(&waiting_bytes, large_usable_bytes(p));
+    for (unsigned i = 0; i <= WAITING_BUFFERS; i++, p = NULL) {
+        void *oldest = replace_oldest(&buffers, p);
+        if (oldest) release_buffer(oldest);
+        if (relaxed_load(&waiting_bytes) <= BUFFERS_WAIT_BYTES) break;
+    }
+    free_leaving();
+}
+
 void check_free(void *p) {
     if (is_freed(p)) report_misuse("double free", p);
     size_of(p, true);
-    if (is_large(p)) {
-        if (has_trailer(p)) memset(trailer_of(p), JUNK, TRAILER_BYTES);
-        leave(p);
-        free_leaving();
-        return;
-    }
-    fill_junk(p);
-    size_t room = room_of(p);
-    if (room <= SMALL_WAIT_BYTES)
-        wait_in(waiting_small, WAITING_SMALL, &next_small, p);
-    else if (room <= LARGE_WAIT_BYTES)
-        wait_in(waiting_large, WAITING_LARGE, &next_large, p);
+    if (is_large(p))
+        free_buffer(p);
     else
-        release(p);
+        free_block(p);
+}
+
+static void drain(struct quarantine *q, void (*release)(void *p)) {
+    for (uint32_t i = 0; i < q->places; i++) {
+        void *p = relaxed_load(&q->place[i]) ? (void *)atomic_exchange(&q->place[i], 0) : NULL;
+        if (p) release(p);
+    }
 }
 
 void check_drain(void) {
-    for (unsigned i = 0; i < WAITING_SMALL + WAITING_LARGE; i++) {
-        _Atomic(uintptr_t) *place =
-            i < WAITING_SMALL ? &waiting_small[i] : &waiting_large[i - WAITING_SMALL];
-        uintptr_t p = relaxed_load(place) ? atomic_exchange(place, 0) : 0;
-        if (p) release((void *)p);
-    }
+    drain(&small, release_block);
+    drain(&middle, release_block);
+    drain(&wide, release_block);
+    drain(&buffers, release_buffer);
     free_leaving();
 }
 

@@ -9,16 +9,18 @@
  *
  * A write past the end is found when the block is freed or resized, a write after the free when the
  * block leaves the quarantine (at the latest when the process ends), a double free at the second
- * call. Buffers above SLAB_MAX end at pages without access, so a write there is SIGSEGV; they
- * do not wait in quarantine. The key comes from the kernel (AT_RANDOM).
+ * call. Buffers above SLAB_MAX end at pages without access, so a write there is SIGSEGV; of those
+ * that wait only the first page is kept, and whoever reads or writes behind it is stopped likewise.
+ * How many wait is bounded by bytes (check.c). The key comes from the kernel (AT_RANDOM).
  */
 #ifndef LOWTIDE_CORE_CHECK_H
 #define LOWTIDE_CORE_CHECK_H
 
 #include "types.h"
 
-/* Goes over to checked blocks; false, and nothing changes, when other threads have magazines. */
-HIDDEN bool check_start(void);
+/* Goes over to checked blocks and returns NULL; else nothing changes, and a line says why: other
+ * threads have magazines, or the kernel has no memory for what was there before. */
+HIDDEN const char *check_start(void);
 
 /* As the calls of core.h; what is reallocated is ours. */
 HIDDEN void *check_malloc(size_t bytes);

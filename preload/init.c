@@ -79,8 +79,8 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     has_thread_key = pthread_key_create(&thread_key, thread_ends) == 0;
     heap_start(heap_opened);
     pthread_atfork(gate_close, gate_open, child_after_fork);
-    if (options.check > 1 && !check_start())
-        report_line("LOWTIDE_CHECK=2 comes too late, since threads run already: using 1");
+    const char *why_not = options.check > 1 ? check_start() : NULL;
+    if (why_not) report_line(why_not);
     if (options.help) options_print_help();
     if (options.verbose) stats_json_say_start();
     if (!options.children) aside_leave_preload(envp);

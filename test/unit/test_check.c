@@ -3,7 +3,7 @@
 
 #include "../../core/check.h"
 
-static void begin(void) { cr_assert(check_start()); }
+static void begin(void) { cr_assert_null(check_start()); }
 TestSuite(check, .init = begin);
 
 static const size_t sizes[] = {0, 1, 15, 16, 17, 100, 496, 497, 512, 600, 4096, 20000, 33000, 100000, 131056, 131057, 131072, 140000, 1 << 20};
@@ -84,6 +84,51 @@ Test(check, a_freed_block_waits) {
     assert_sound();
 }
 
+static void free_many(size_t bytes, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        char *p = core_malloc(bytes);
+        p[0] = p[bytes - 1] = 1;
+        core_free(p);
+    }
+}
+
+Test(check, what_waits_is_bounded_by_bytes) {
+    static const struct {
+        size_t bytes;
+        int64_t most;
+    } kinds[] = {{500, 8 << 20}, {30000, 4 << 20}, {100000, 8 << 20}};
+    for (unsigned i = 0; i < COUNT(kinds); i++) {
+        free_many(kinds[i].bytes, 20000);
+        cr_assert_gt(counters.taken_bytes, kinds[i].most / 4);
+        cr_assert_leq(counters.taken_bytes, kinds[i].most);
+        check_drain();
+        cr_assert_eq(counters.taken_bytes, 0);
+    }
+}
+
+Test(check, buffers_wait_with_one_page_each) {
+    free_many(200000, 500);
+    cr_assert_eq(counters.large_count, 64);
+    free_many(16 << 20, 500);
+    int64_t bytes = counters.large_pages * PAGE_BYTES;
+    cr_assert(bytes > 200 << 20 && bytes <= 256 << 20, "%ld MiB wait", (long)(bytes >> 20));
+    struct stats s;
+    stats_collect(&s);
+    cr_assert_leq(s.resident_heap_bytes, 6 << 20);
+    free_many(300 << 20, 1);
+    cr_assert_eq(counters.large_count, 0, "what is larger than that pushes all out, itself too");
+    assert_sound();
+}
+
+Test(check, a_freed_buffer_is_found_wherever_it_waits) {
+    void *p = core_malloc(200000);
+    core_free(p);
+    free_many(200000, 63);
+    cr_assert_eq(core_owned_bytes(p, "gone"), large_usable_bytes(p));
+    core_free(core_malloc(200000));
+    cr_assert_neq(pagemap_class((uintptr_t)p), CLASS_LARGE);
+}
+
 Test(check, blocks_come_in_no_order) {
     char *before = core_malloc(100);
     unsigned up = 0, pages = 0;
@@ -121,7 +166,7 @@ Test(check, threads_hand_blocks_to_each_other) {
 Test(check_early, blocks_from_before_are_not_checked) {
     static char *p[COUNT(sizes)];
     for (unsigned i = 0; i < COUNT(sizes); i++) p[i] = core_malloc(sizes[i]);
-    cr_assert(check_start());
+    cr_assert_null(check_start());
     for (unsigned i = 0; i < COUNT(sizes); i++) {
         size_t usable = core_usable_bytes(p[i]);
         cr_assert_geq(usable, sizes[i]);
@@ -136,14 +181,26 @@ Test(check_early, blocks_from_before_are_not_checked) {
     assert_sound();
 }
 
-static void refuse_beside_a_thread(unsigned index, void *started) {
+static void refuse_beside_a_thread(unsigned index, void *why_not) {
     (void)index;
     core_free(core_malloc(16));
-    *(bool *)started = check_start();
+    *(const char **)why_not = check_start();
 }
 Test(check_early, not_beside_threads_that_have_magazines) {
-    bool started = true;
+    const char *why_not = NULL;
     core_free(core_malloc(16));
-    unit_run_threads(1, refuse_beside_a_thread, &started);
-    cr_assert(!started && core_check_level == 1);
+    unit_run_threads(1, refuse_beside_a_thread, &why_not);
+    cr_assert(why_not && strstr(why_not, "threads"));
+    cr_assert_eq(core_check_level, 1);
+}
+
+Test(check_early, not_without_memory_for_what_was_there) {
+    void *p = core_malloc(16);
+    unit_watch_kernel();
+    unit_kernel.mmaps_left = 0;
+    const char *why_not = check_start();
+    cr_assert(why_not && strstr(why_not, "memory"));
+    cr_assert_eq(core_check_level, 1);
+    core_free(p);
+    assert_sound();
 }
