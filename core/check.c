@@ -329,6 +329,11 @@ static size_t size_in_use(const void *p, const char *call) {
     return size_of(p, false);
 }
 
+bool check_may_have_asked(const void *p, size_t bytes) {
+    uint64_t size;
+    return is_freed(p) || !has_trailer(p) || !is_whole(p, &size) || size == bytes;
+}
+
 size_t check_usable_bytes(const void *p) {
     return size_in_use(p, "invalid pointer in malloc_usable_size");
 }

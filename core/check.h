@@ -28,6 +28,7 @@ HIDDEN void *check_calloc(size_t bytes);
 HIDDEN void *check_memalign(size_t alignment, size_t bytes);
 HIDDEN void *check_realloc(void *p, size_t bytes);
 HIDDEN size_t check_usable_bytes(const void *p);
+HIDDEN bool check_may_have_asked(const void *p, size_t bytes);
 
 /* `p` is where a block or a large buffer begins. */
 HIDDEN void check_free(void *p);

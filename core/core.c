@@ -183,13 +183,20 @@ static ALWAYS_INLINE bool is_block_in_use(const void *p, unsigned class_id) {
 
 size_t core_owned_bytes(const void *p, const char *call) {
     unsigned byte = pagemap_byte((uintptr_t)p), class_id = byte & ~(unsigned)PAGE_INHERITED;
-    bool is_unmarked = byte != class_id && is_really_freed(class_id, p);
-    if (is_block_in_use(p, class_id) && !is_unmarked) return class_table[class_id].block_bytes;
+    bool is_inherited = byte != class_id; /* and has no marks */
+    if (is_block_in_use(p, class_id) && !(is_inherited && is_really_freed(class_id, p)))
+        return class_table[class_id].block_bytes;
     if (class_id == CLASS_NONE) return 0;
     size_t bytes = 0;
     if (class_id == CLASS_LARGE) bytes = large_usable_bytes(p);
-    if (!bytes) report_misuse(call, p);
+    if (!bytes && call) report_misuse(call, p);
     return bytes;
+}
+
+bool core_may_have_asked(const void *p, size_t bytes) {
+    size_t have = core_owned_bytes(p, NULL);
+    if (!have) return true;
+    return UNLIKELY(core_check_level > 1) ? check_may_have_asked(p, bytes) : bytes <= have;
 }
 
 void core_free_large(void *p) {

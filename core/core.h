@@ -59,11 +59,15 @@ HIDDEN void *core_memalign(size_t alignment, size_t bytes);
 HIDDEN size_t core_usable_bytes(const void *p);
 
 /* For check.c: memory without canaries; a large buffer's free; bytes at p if it is a pointer of
- * ours that may be used, 0 if it is not ours: anything in between is reported as misuse in `call`.
- */
+ * ours that may be used, 0 if it is not ours: anything in between is reported as misuse in `call`,
+ * or is 0 as well where `call` is NULL. */
 HIDDEN void *core_memalign_unchecked(size_t alignment, size_t bytes);
 HIDDEN void core_free_large(void *p);
 HIDDEN size_t core_owned_bytes(const void *p, const char *call);
+
+/* Whether so much can have been asked for when `p` was allocated: at most what it has; exactly
+ * where blocks are checked. What may not be freed at all is left for core_free to tell. */
+HIDDEN bool core_may_have_asked(const void *p, size_t bytes);
 
 /* Flushes the calling thread's magazines and releases all that is retained but `keep_bytes`; true
  * if anything was. */

@@ -29,7 +29,10 @@ void line_pad(struct line *line, size_t to) {
     while (line->used < to && to < sizeof line->text) add_byte(line, ' ');
 }
 
+bool line_is_mute;
+
 void line_write(struct line *line) {
+    if (line_is_mute) return;
     int saved = errno;
     line->text[line->used++] = '\n';
     ssize_t written = write(STDERR_FILENO, line->text, line->used);

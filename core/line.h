@@ -24,4 +24,8 @@ HIDDEN void line_pad(struct line *line, size_t to);
 /* Writes the line and its end to stderr; keeps errno. */
 HIDDEN void line_write(struct line *line);
 
+/* The process was started without stderr: a file that it opens may get that descriptor, and is not
+ * written to. */
+extern HIDDEN bool line_is_mute;
+
 #endif

@@ -22,6 +22,7 @@ EXPORT int prctl(int what, ...) {
     if (what == PR_SET_SECCOMP || what == PR_SET_NO_NEW_PRIVS) {
         policy_stop_looking();
         batch_stop();
+        report_may_poll = false;
     }
     if (!libc_prctl) *(void **)&libc_prctl = dlsym(RTLD_NEXT, "prctl");
     return libc_prctl(what, argument[0], argument[1], argument[2], argument[3]);

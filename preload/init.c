@@ -17,15 +17,18 @@
 #include "../core/check.h"
 #include "../core/core.h"
 #include "../core/gate.h"
+#include "../core/line.h"
 #include "../trim-policy/options.h"
 #include "../trim-policy/policy.h"
 #include "sleep.h"
 #include "stats_json.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 static pthread_key_t thread_key;
 static bool has_thread_key;
@@ -64,6 +67,7 @@ static void find_os_calls(void) {
 
 static __attribute__((constructor(101))) void start(int argc, char **argv, char **envp) {
     int saved = errno;
+    line_is_mute = fcntl(STDERR_FILENO, F_GETFD) < 0;
     core_init();
     find_os_calls();
     batch_init();

@@ -55,7 +55,7 @@ EXPORT void cfree(void *p) { core_free(p); }
 
 /* C23: the sizes are what the program said at the allocation. */
 EXPORT void free_sized(void *p, size_t bytes) {
-    if (p && bytes > core_usable_bytes(p)) report_misuse("sized free with a wrong size", p);
+    if (p && !core_may_have_asked(p, bytes)) report_misuse("sized free with a wrong size", p);
     core_free(p);
 }
 EXPORT void free_aligned_sized(void *p, size_t alignment, size_t bytes) {

@@ -1,6 +1,7 @@
 #include "stats_json.h"
 
 #include "../core/core.h"
+#include "../core/line.h"
 #include "../core/stats.h"
 #include "../trim-policy/policy.h"
 #include "preload.h"
@@ -85,7 +86,7 @@ void stats_json_write(const char *where) {
             fd = STDERR_FILENO;
         }
     }
-    write_all(fd, json, strlen(json));
+    if (fd != STDERR_FILENO || !line_is_mute) write_all(fd, json, strlen(json));
     if (fd != STDERR_FILENO) close(fd);
     errno = saved;
 }

@@ -6,11 +6,17 @@ $(FAULTS_BUILD)/library.so: test/faults/library.c
 	@mkdir -p $(@D)
 	$(CC) $(FAULTS_FLAGS) -fPIC -shared -o $@ $<
 
-$(FAULTS_BUILD)/%: test/faults/%.c
+$(FAULTS_BUILD)/%: test/faults/%.c test/traps/trap.h
 	@mkdir -p $(@D)
 	$(CC) $(FAULTS_FLAGS) -o $@ $< -ldl
 
-fault-tests: $(BUILD)/liblowtide.so $(addprefix $(FAULTS_BUILD)/,misuse lookalike library.so) ## misuse is reported, what looks like it is not
-	python3 test/faults/faults.py --library $(BUILD)/liblowtide.so --programs $(FAULTS_BUILD)
+FAULTS_RUN = python3 test/faults/faults.py --library $(BUILD)/liblowtide.so --programs $(FAULTS_BUILD)
+FAULTS_NEEDS := $(BUILD)/liblowtide.so $(addprefix $(FAULTS_BUILD)/,misuse offsets lookalike library.so)
 
-.PHONY: fault-tests
+fault-tests: $(FAULTS_NEEDS) ## misuse is reported, what looks like it is not
+	$(FAULTS_RUN)
+
+fault-soak: $(FAULTS_NEEDS) ## a pointer to every byte inside a block of every class is reported
+	$(FAULTS_RUN) --stride 1 --only "every address"
+
+.PHONY: fault-tests fault-soak

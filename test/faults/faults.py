@@ -1,7 +1,9 @@
 """Misuse of the allocator, seen from outside: each mistake must end in one line on stderr and SIGABRT, each look-alike
 must not, each bad option must be said once. One line a case; exit code 1 when one failed.
 
-usage: faults.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload]
+usage: faults.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--stride N]
+
+--stride: of the addresses inside large blocks every Nth is tried (101 unless told); 1 takes some minutes.
 
 --without-preload runs the same without the library; nearly every case must then fail, which shows that the cases can.
 """
@@ -41,7 +43,7 @@ AT_ONCE = {"double", "double-cfree", "double-realloc-zero", "double-after-reuse"
 
 def double_cases():
     kinds = ["double", "double-later", "double-between", "double-after-reuse", "double-thread", "double-after-thread",
-             "double-realloc", "double-realloc-zero", "double-aligned", "double-cfree", "double-child"]
+             "double-realloc", "double-realloc-zero", "double-realloc-in-place", "double-race", "double-aligned", "double-cfree", "double-child"]
     for kind in kinds:
         for size in SIZES if kind != "double-after-reuse" else SMALL + SLAB:
             yield kind, size, GONE if size in OWN else (DOUBLE,)
@@ -57,38 +59,61 @@ def pointer_cases():
         yield "free-" + name, 100, (INVALID,)
         yield "realloc-" + name, 100, (IN_REALLOC,)
         yield "realloc0-" + name, 100, (IN_REALLOC,)
+        yield "reallocarray-" + name, 100, (IN_REALLOC,)
         yield "usable-" + name, 100, (IN_USABLE,)
+        yield "sized-" + name, 100, (INVALID,)
     for size in SIZES:
         for name in INSIDE + (["next-page"] if size >= 20000 else []):
             yield "free-" + name, size, (INTERIOR,)
             yield "realloc-" + name, size, (IN_REALLOC,)
+            yield "reallocarray-" + name, size, (IN_REALLOC,)
             yield "usable-" + name, size, (IN_USABLE,)
+            yield "sized-" + name, size, (INTERIOR,)
+        for name in ("freed-inside", "trimmed-inside"):
+            yield "free-" + name, size, (INTERIOR, *GONE)
+            yield "realloc-" + name, size, (IN_REALLOC,)
+            yield "usable-" + name, size, (IN_USABLE,)
+            yield "sized-" + name, size, (INTERIOR, *GONE)
         # To resize a freed block is to free it twice; either word is true.
         yield "realloc-freed", size, (IN_REALLOC, DOUBLE)
         yield "realloc0-freed", size, (IN_REALLOC, DOUBLE)
+        yield "reallocarray-freed", size, (IN_REALLOC, DOUBLE)
+        yield "usable-freed", size, (IN_USABLE,)
+        yield "sized-freed", size, GONE if size in OWN else (DOUBLE,)
         yield "realloc-trimmed", size, (IN_REALLOC, DOUBLE)
         yield "usable-trimmed", size, (IN_USABLE,)
         yield "free-sized", size, ("sized free with a wrong size",)
         yield "free-aligned-sized", size, ("sized free with a wrong alignment",)
+        yield "free-aligned-sized-more", size, ("sized free with a wrong size",)
 
 
-# Only LOWTIDE_CHECK=2 sees these. Blocks above 32 KiB and buffers do not wait, so what is written to them after their free is not seen.
+# Only LOWTIDE_CHECK=2 sees these.
 def checked_cases():
     for size in SIZES:
         for kind in ("overflow", "overflow-resized", "overflow-asked"):
             yield kind, size, ("write past the end of a block",)
-        if size <= 20000:
+        yield "write-after-begin", size, ("write after free",)
+        if size not in OWN:
             yield "write-after", size, ("write after free",)
             yield "write-after-resize", size, ("write after free",)
+        for kind in ("free-sized-more", "free-sized-less"):
+            yield kind, size, ("sized free with a wrong size",)
+
+
+# Where the line must come and SIGABRT end the process all the same.
+PLACES = ["handler", "altstack", "thread-64k", "thread-min", "thread-end", "child", "blocked", "ignored", "handled"]
+# Where the line cannot be written.
+MUTE_PLACES = ["closed", "full", "full-blocking", "unread"]
+PLACED = [("double", DOUBLE), ("free-wild", INVALID), ("free-interior", INTERIOR), ("realloc-wild", IN_REALLOC), ("usable-interior", IN_USABLE)]
 
 
 class Runner(cases.Runner):
     name = "faults"
     tells_time = False
 
-    def misuse(self, kind, size, words, **variables):
+    def misuse(self, kind, size, words, place="", **variables):
         """The mistake must end as it should."""
-        done = self.run("misuse", kind, size, **variables)
+        done = self.run("misuse", kind, size, place, **variables)
         check(done.returncode == -signal.SIGABRT or kind == "double-child",
               f"ended with {done.returncode}, said {done.stdout.split()} {done.stderr.strip()!r}")
         lines = done.stderr.splitlines()
@@ -99,9 +124,10 @@ class Runner(cases.Runner):
         check(match.group(1) in words, f"the line says {match.group(1)!r}, not {' or '.join(words)!r}")
         is_late = kind.startswith("double") and kind not in AT_ONCE and variables.get("LOWTIDE_CHECK") != "2"
         check("survived" not in done.stdout or is_late or kind.startswith("write-after"), "was told too late")
+        check(place != "handled" or "handled" in done.stdout, "the handler did not run")
 
-    def beyond_the_page(self, size):
-        done = self.run("misuse", "overflow-page", size, LOWTIDE_CHECK="2")
+    def stopped_by_the_kernel(self, kind, size):
+        done = self.run("misuse", kind, size, LOWTIDE_CHECK="2")
         check((done.returncode, done.stderr) == (-signal.SIGSEGV, ""), f"ended with {done.returncode}: {done.stderr!r}")
 
     def foreign(self, size):
@@ -114,9 +140,21 @@ class Runner(cases.Runner):
         check(is_ours or done.stderr.startswith("free(): double free"), f"stderr is {done.stderr!r}")
         return "told by lowtide" if is_ours else "told by libc"
 
-    def closed_stderr(self, kind, size):
-        done = self.run("misuse", kind, size, "closed")
-        check(done.returncode == -signal.SIGABRT, f"ended with {done.returncode}")
+    def mute(self, kind, size, place, in_child=None, **variables):
+        done = self.run("misuse", kind, size, place, in_child=in_child, **variables)
+        check((done.returncode, done.stderr) == (-signal.SIGABRT, ""), f"ended with {done.returncode}, said {done.stderr!r}")
+
+    def own_file(self, kind, **variables):
+        path = os.path.join(self.scratch, "own-" + "-".join([kind, *variables]))
+        self.mute(kind, 100, path, in_child=lambda: os.close(2), **variables)
+        check(os.path.getsize(path) == 0, "something was written to the program's file")
+
+    def offsets(self, call, stride, *how):
+        done = self.run("offsets", call, stride, *how, timeout=600)
+        check(done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-300:]}")
+        found = re.fullmatch(r"blocks=98 addresses=(\d+)\n", done.stdout)
+        check(found and int(found.group(1)) > 200000, f"printed {done.stdout!r}")
+        return f"{found.group(1)} addresses"
 
     def lookalike(self, *arguments, **variables):
         done = self.run("lookalike", *arguments, **variables)
@@ -155,11 +193,25 @@ def all_cases(runner):
     for kind, size, words in doubles + list(pointer_cases()) + list(checked_cases()):
         yield f"{kind} {size} with LOWTIDE_CHECK=2", lambda k=kind, s=size, w=words: runner.misuse(k, s, w, LOWTIDE_CHECK="2")
     for size in OWN:
-        yield f"overflow-page {size} with LOWTIDE_CHECK=2", lambda s=size: runner.beyond_the_page(s)
+        for kind in ("overflow-page", "write-after", "write-after-resize", "read-after"):
+            yield f"{kind} {size} with LOWTIDE_CHECK=2", lambda k=kind, s=size: runner.stopped_by_the_kernel(k, s)
     for size in SIZES:
         yield f"double-foreign {size}", lambda s=size: runner.foreign(s)
-    for kind in ("double", "free-wild", "free-interior", "realloc-wild", "free-noncanonical"):
-        yield f"{kind} with stderr closed", lambda k=kind: runner.closed_stderr(k, 100)
+    for kind, word in PLACED:
+        for place in PLACES:
+            for size in (100, 20000, 200000) if place == "thread-min" else (100,):
+                yield f"{kind} {size}, {place}", lambda k=kind, s=size, w=word, p=place: runner.misuse(k, s, (w,), p)
+                yield f"{kind} {size}, {place}, LOWTIDE_CHECK=2", lambda k=kind, s=size, w=word, p=place: runner.misuse(k, s, (w,), p, LOWTIDE_CHECK="2")
+    for place in MUTE_PLACES:
+        for kind in ("double", "free-wild") if place != "full-blocking" else ("double",):
+            yield f"{kind}, stderr {place}", lambda k=kind, p=place: runner.mute(k, 100, p)
+    for kind in ("double", "free-wild"):
+        yield f"{kind}, a file of the program's where stderr was closed", lambda k=kind: runner.own_file(k)
+        yield f"{kind}, the same with LOWTIDE_STATS and LOWTIDE_VERBOSE", lambda k=kind: runner.own_file(k, LOWTIDE_STATS="1", LOWTIDE_VERBOSE="1")
+    for call in ("free", "realloc", "reallocarray", "usable", "sized"):
+        yield f"every address inside, {call}", lambda c=call: runner.offsets(c, runner.options.stride if c == "free" else 4 * runner.options.stride)
+    for call in ("free", "realloc", "usable"):
+        yield f"every address inside, {call} in a forked child", lambda c=call: runner.offsets(c, 4 * runner.options.stride, "child")
     for kind, word in (("double-trimmed-neighbour", (DOUBLE,)), ("free-wild", (INVALID,)), ("free-interior", (INTERIOR,))):
         yield f"{kind} with LOWTIDE_CHECK=0", lambda k=kind, w=word: runner.misuse(k, 3000, w, LOWTIDE_CHECK="0")
     library = runner.path("library.so")
@@ -182,4 +234,4 @@ def all_cases(runner):
 
 
 if __name__ == "__main__":
-    cases.main(Runner, [(all_cases, os.cpu_count())])
+    cases.main(Runner, [(all_cases, os.cpu_count())], stride=101)

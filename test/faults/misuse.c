@@ -1,4 +1,4 @@
-/* One mistake a program can make with the allocator, chosen by name: misuse KIND [BYTES].
+/* One mistake a program can make with the allocator, chosen by name, in a place where it may be hard to tell: misuse KIND [BYTES [PLACE]].
  *
  * Prints "at 0x..." with the pointer that is wrong, then makes the mistake, and "survived" if nothing stopped it at once. Then it
  * takes blocks of the same size, all of which must be different and none of which the block somebody holds
@@ -7,13 +7,18 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static size_t bytes = 100;
@@ -55,6 +60,23 @@ static void free_in_thread(void *p) {
 }
 
 /* ---- double frees ---- */
+
+static pthread_barrier_t together;
+static void *free_together(void *p) {
+    pthread_barrier_wait(&together);
+    free(p);
+    return NULL;
+}
+
+/* Two threads free it at the same time; which is the second nobody knows. */
+static void double_race(void) {
+    pthread_t threads[2];
+    char *p = wrong(block());
+    pthread_barrier_init(&together, NULL, 2);
+    for (int i = 0; i < 2; i++)
+        if (pthread_create(&threads[i], NULL, free_together, p)) exit(3);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+}
 
 static void double_now(void) { free(wrong(freed())); }
 
@@ -142,6 +164,14 @@ static void double_realloc(void) {
     free(wrong(p));
 }
 
+/* What fits stays where it is. */
+static void double_realloc_in_place(void) {
+    char *p = block(), *q = realloc(p, bytes - bytes / 16);
+    if (!q) exit(3);
+    free(q);
+    free(wrong(q));
+}
+
 static void double_realloc_zero(void) {
     char *p = block();
     if (realloc(p, 0)) exit(3);
@@ -204,6 +234,8 @@ static void *pointer_named(const char *name) {
     if (!strcmp(name, "environment")) return getenv("PATH") - 5;
     if (!strcmp(name, "freed")) return freed();
     if (!strcmp(name, "trimmed")) return trimmed();
+    if (!strcmp(name, "freed-inside")) return freed() + (bytes / 2 & ~(size_t)15) + 8;
+    if (!strcmp(name, "trimmed-inside")) return trimmed() + (bytes / 2 & ~(size_t)15) + 8;
     if (!strcmp(name, "interior")) return block() + 16;
     if (!strcmp(name, "plus-one")) return block() + 1;
     if (!strcmp(name, "plus-eight")) return block() + 8;
@@ -216,17 +248,27 @@ static void *pointer_named(const char *name) {
 
 /* ---- sized frees, which libc may not have ---- */
 
-static void free_sized_wrong(void) {
+static void free_with_size(void *p, size_t size) {
     void (*sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
     if (!sized) exit(3);
-    sized(wrong(block()), bytes * 2 + 70000);
+    sized(p, size);
 }
+static void free_sized_wrong(void) { free_with_size(wrong(block()), bytes * 2 + 70000); }
+static void free_sized_more(void) { free_with_size(wrong(block()), bytes + 1); }
+static void free_sized_less(void) { free_with_size(wrong(block()), bytes - 1); }
 
 static void free_aligned_sized_wrong(void) {
     void (*sized)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
     if (!sized) exit(3);
     char *p = block();
     sized(wrong(p), 1ul << 45, bytes);
+}
+
+static void free_aligned_sized_more(void) {
+    void (*sized)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
+    void *p = aligned_alloc(64, bytes);
+    if (!sized || !p) exit(3);
+    sized(wrong(p), 64, bytes * 2 + 70000);
 }
 
 /* ---- writes outside of what was asked for ---- */
@@ -246,6 +288,8 @@ static void overflow_page(void) {
 
 /* Found when the block is to be used again, or at the end. */
 static void write_after(void) { *((char *)wrong(freed()) + bytes / 2) = 1; }
+static void write_after_begin(void) { *((char *)wrong(freed()) + 20) = 1; }
+static void read_after(void) { hidden = *((char *)wrong(freed()) + bytes / 2); }
 static void write_after_resize(void) {
     char *p = block(), *q = realloc(p, bytes * 3);
     ((char *)wrong(p))[bytes - 1] = 1;
@@ -269,6 +313,10 @@ static const struct {
     {"overflow-page", overflow_page},
     {"write-after", write_after},
     {"write-after-resize", write_after_resize},
+    {"write-after-begin", write_after_begin},
+    {"read-after", read_after},
+    {"double-race", double_race},
+    {"double-realloc-in-place", double_realloc_in_place},
     {"double-between", double_between},
     {"double-after-reuse", double_after_reuse},
     {"double-realloc", double_realloc},
@@ -278,10 +326,13 @@ static const struct {
     {"double-child", double_child},
     {"double-foreign", double_foreign},
     {"free-sized", free_sized_wrong},
+    {"free-sized-more", free_sized_more},
+    {"free-sized-less", free_sized_less},
+    {"free-aligned-sized-more", free_aligned_sized_more},
     {"free-aligned-sized", free_aligned_sized_wrong},
 };
 
-/* free-NAME, realloc-NAME, realloc0-NAME, usable-NAME for a pointer of pointer_named. */
+/* free-NAME, realloc-NAME, realloc0-NAME, reallocarray-NAME, usable-NAME, sized-NAME for a pointer of pointer_named. */
 static void misuse_pointer(const char *kind) {
     char on_stack[256] __attribute__((aligned(16)));
     const char *name = strchr(kind, '-');
@@ -292,9 +343,114 @@ static void misuse_pointer(const char *kind) {
     if (!strncmp(kind, "free-", 5)) free(p);
     else if (!strncmp(kind, "realloc-", 8)) hidden = (uintptr_t)realloc(p, bytes + 1000);
     else if (!strncmp(kind, "realloc0-", 9)) hidden = (uintptr_t)realloc(p, 0);
+    else if (!strncmp(kind, "reallocarray-", 13)) hidden = (uintptr_t)reallocarray(p, 20, bytes);
     else if (!strncmp(kind, "usable-", 7)) hidden = malloc_usable_size(p);
+    else if (!strncmp(kind, "sized-", 6)) free_with_size(p, 10);
     else exit(2);
 }
+
+/* ---- places ---- */
+
+static const char *kind;
+
+static void make_mistake(void) {
+    size_t i = 0, n = sizeof mistakes / sizeof *mistakes;
+    while (i < n && strcmp(mistakes[i].name, kind)) i++;
+    if (i < n) mistakes[i].make();
+    else misuse_pointer(kind);
+}
+
+static void *mistake_in_thread(void *unused) {
+    make_mistake();
+    return unused;
+}
+static void mistake_on_stack(size_t stack_bytes) {
+    pthread_t thread;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    if (pthread_attr_setstacksize(&attr, stack_bytes) || pthread_create(&thread, &attr, mistake_in_thread, NULL)) exit(3);
+    pthread_join(thread, NULL);
+}
+
+/* In the last round of key destructors, when the thread's heap is closed. */
+static pthread_key_t late;
+static void mistake_in_last_round(void *round) {
+    if ((uintptr_t)round < PTHREAD_DESTRUCTOR_ITERATIONS) pthread_setspecific(late, (char *)round + 1);
+    else make_mistake();
+}
+static void *end_late(void *unused) {
+    free(malloc(100));
+    pthread_setspecific(late, (void *)1);
+    return unused;
+}
+static void mistake_at_thread_end(void) {
+    pthread_t thread;
+    pthread_key_create(&late, mistake_in_last_round);
+    if (pthread_create(&thread, NULL, end_late, NULL)) exit(3);
+    pthread_join(thread, NULL);
+}
+
+static void mistake_in_handler(int signal) { make_mistake(); }
+static void raise_handler(int flags) {
+    static char stack[8192];
+    struct sigaction action = {.sa_handler = mistake_in_handler, .sa_flags = flags};
+    stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
+    if (sigaltstack(&other, NULL) || sigaction(SIGUSR1, &action, NULL)) exit(3);
+    raise(SIGUSR1);
+}
+
+/* Ends as the child did. */
+static void mistake_in_child(void) {
+    int status;
+    pid_t pid = fork();
+    if (!pid) make_mistake();
+    if (!pid) return;
+    if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status)) _exit(5);
+    signal(WTERMSIG(status), SIG_DFL);
+    raise(WTERMSIG(status));
+}
+
+static void note_handled(int signal) {
+    if (write(STDOUT_FILENO, "handled\n", 8) != 8) _exit(3);
+}
+
+/* stderr is a pipe that is full, or nobody reads. */
+static void fill_stderr(bool is_blocking, bool is_read) {
+    static char text[4096];
+    int ends[2];
+    if (pipe2(ends, O_NONBLOCK) || dup2(ends[1], STDERR_FILENO) < 0) exit(3);
+    if (!is_read) close(ends[0]);
+    while (is_read && write(STDERR_FILENO, text, sizeof text) > 0) continue;
+    if (is_blocking && fcntl(STDERR_FILENO, F_SETFL, 0)) exit(3);
+}
+
+/* The program was started without stderr, and a file of its own is there now. */
+static void open_own_file(const char *path) {
+    if (open(path, O_WRONLY | O_CREAT, 0600) != STDERR_FILENO) exit(3);
+}
+
+static void make_mistake_in(const char *place) {
+    sigset_t abort_only;
+    sigemptyset(&abort_only);
+    sigaddset(&abort_only, SIGABRT);
+    if (!strcmp(place, "closed")) close(STDERR_FILENO);
+    if (!strcmp(place, "full")) fill_stderr(false, true);
+    if (!strcmp(place, "full-blocking")) fill_stderr(true, true);
+    if (!strcmp(place, "unread")) fill_stderr(true, false);
+    if (!strcmp(place, "blocked")) pthread_sigmask(SIG_BLOCK, &abort_only, NULL);
+    if (!strcmp(place, "ignored")) signal(SIGABRT, SIG_IGN);
+    if (!strcmp(place, "handled")) signal(SIGABRT, note_handled);
+    if (*place == '/') open_own_file(place);
+    if (!strcmp(place, "handler")) raise_handler(0);
+    else if (!strcmp(place, "altstack")) raise_handler(SA_ONSTACK);
+    else if (!strcmp(place, "thread-64k")) mistake_on_stack(64 << 10);
+    else if (!strcmp(place, "thread-min")) mistake_on_stack(PTHREAD_STACK_MIN);
+    else if (!strcmp(place, "thread-end")) mistake_at_thread_end();
+    else if (!strcmp(place, "child")) mistake_in_child();
+    else make_mistake();
+}
+
+/* ---- afterwards ---- */
 
 static int compare(const void *a, const void *b) {
     uintptr_t p = *(const uintptr_t *)a, q = *(const uintptr_t *)b;
@@ -317,12 +473,9 @@ static void take_more(void) {
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
     own_path = argv[0];
+    kind = argv[1];
     if (argc > 2) bytes = strtoul(argv[2], NULL, 0);
-    if (argc > 3 && !strcmp(argv[3], "closed")) close(STDERR_FILENO);
-    size_t i = 0, n = sizeof mistakes / sizeof *mistakes;
-    while (i < n && strcmp(mistakes[i].name, argv[1])) i++;
-    if (i < n) mistakes[i].make();
-    else misuse_pointer(argv[1]);
+    make_mistake_in(argc > 3 ? argv[3] : "");
     dprintf(STDOUT_FILENO, "survived\n");
     take_more();
     return 0;
