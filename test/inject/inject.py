@@ -129,14 +129,18 @@ class Runner(cases.Runner):
     def other_root(self):
         self.work(injector=None, LOWTIDE_ROOT=self.empty_root())
 
-    def new_root(self):
+    def as_root(self, *arguments, **variables):
         if os.geteuid():
             raise Skipped("not root")
-        self.work("chroot", self.empty_root(), injector=None)
+        self.work(*arguments, injector=None, **variables)
 
-    def closed(self, **variables):
-        done = self.run("work", "closed", **variables)
-        check(done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-300:]}")
+    def descriptors(self, *how, **variables):
+        done = self.run("work", *how, **variables)
+        check(done.returncode == 0 and done.stdout.endswith("ok\n"), f"ended with {done.returncode}: {done.stderr[-300:]}")
+
+    def with_limit(self, which, bytes):
+        done = self.run("work", in_child=lambda: resource.setrlimit(which, (bytes, bytes)), LOWTIDE_STATS="1")
+        self.outcome(done)
 
 
 def all_cases(r):
@@ -159,9 +163,17 @@ def all_cases(r):
             yield f"{name} of {size} MiB, LOWTIDE_CHECK=2", lambda w=which, s=size: r.limited(w, s, **CHECKED)
     yield "/proc, /sys and /dev/shm empty", r.no_proc
     yield "LOWTIDE_ROOT at an empty directory", r.other_root
-    yield "an empty root directory, entered after start", r.new_root
-    for variables in ({}, CHECKED, {"LOWTIDE_HOUSEKEEP": "thread"}):
-        yield " ".join(["all descriptors closed", *(f"{k}={v}" for k, v in variables.items())]), lambda v=variables: r.closed(**v)
+    for when in ([], ["midway"]):
+        after = " after a while" if when else ""
+        for variables in ({}, CHECKED, {"LOWTIDE_HOUSEKEEP": "thread"}):
+            named = "".join(f", {k}={v}" for k, v in variables.items())
+            for how, name in (("closed", "all descriptors closed"), ("reused", "descriptors of the program's own in their places"), ("nofile", "RLIMIT_NOFILE of 0")):
+                yield name + after + named, lambda w=when, h=how, v=variables: r.descriptors(*w, h, **v)
+            yield f"an empty root directory{after}{named}", lambda w=when, v=variables: r.as_root(*w, "chroot", r.empty_root(), **v)
+            yield f"another user{after}{named}", lambda w=when, v=variables: r.as_root(*w, "user", 65534, **v)
+    for which, name, bytes in ((resource.RLIMIT_FSIZE, "RLIMIT_FSIZE of 0", 0), (resource.RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK of 0", 0),
+                               (resource.RLIMIT_STACK, "RLIMIT_STACK of 128 KiB", 128 << 10)):
+        yield name, lambda w=which, b=bytes: r.with_limit(w, b)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,28 @@
  * made again later; contents, zeros of calloc and errno are checked all the time. Then the fault is lifted: everything is served again,
  * and in the end everything is freed.
  *
- *   work            under inject.so (inject.c), under a limit, or under strace
- *   work closed     all descriptors closed but one, on which it prints in the end
- *   work chroot DIR in an empty root directory, entered after start
+ *   work                      under inject.so (inject.c), under a limit, or under strace
+ *   work closed               all descriptors closed but one, on which it prints in the end
+ *   work reused               the same, and the program's own files take their numbers; nobody may touch those
+ *   work nofile               no descriptor can be opened any more
+ *   work chroot DIR           in an empty root directory, entered after start
+ *   work user ID              rights given up for good
  *   work seccomp CALL ERRNO   a filter refuses all calls of that kind from now on; nothing is lifted
+ *   work midway ...           the same, but only after the first round
  *
  * Prints the address space in the end, how many requests were refused, and ok. */
 #define _GNU_SOURCE
 #include "../traps/trap.h"
 
 #include <dlfcn.h>
+#include <grp.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -243,13 +251,40 @@ static void call_injector(const char *name) {
     if (function) function();
 }
 
-static void prepare(int argc, char **argv) {
-    if (argc > 1 && !strcmp(argv[1], "closed")) {
-        int out = fcntl(STDOUT_FILENO, F_DUPFD, 900);
-        CHECK(out == 900 && !close_range(0, 899, 0) && !close_range(901, ~0u, 0));
+enum { OUT = 900, OWN_FILES = 60 };
+static ino_t own_file[OWN_FILES];
+
+static ino_t inode_of(int fd) {
+    struct stat s;
+    CHECK(!fstat(fd, &s) && !s.st_size);
+    return s.st_ino;
+}
+
+static void close_all(void) {
+    CHECK(fcntl(STDOUT_FILENO, F_DUPFD, OUT) == OUT);
+    CHECK(!close_range(0, OUT - 1, 0) && !close_range(OUT + 1, ~0u, 0));
+}
+
+static void take_descriptors(void) {
+    for (int i = 0; i < OWN_FILES; i++) {
+        CHECK(memfd_create("own", 0) == i);
+        own_file[i] = inode_of(i);
     }
-    if (argc > 2 && !strcmp(argv[1], "chroot")) CHECK(!chroot(argv[2]) && !chdir("/"));
-    if (argc > 3 && !strcmp(argv[1], "seccomp")) refuse_by_filter(argv[2], argv[3]);
+}
+
+static void open_nothing_more(void) {
+    struct rlimit none = {0, 0};
+    CHECK(!setrlimit(RLIMIT_NOFILE, &none) && open("/dev/null", O_RDONLY) < 0);
+}
+
+static void change_surroundings(char **what) {
+    if (!*what) return;
+    if (!strcmp(*what, "closed") || !strcmp(*what, "reused")) close_all();
+    if (!strcmp(*what, "reused")) take_descriptors();
+    if (!strcmp(*what, "nofile")) open_nothing_more();
+    if (!strcmp(*what, "chroot")) CHECK(!chroot(what[1]) && !chdir("/"));
+    if (!strcmp(*what, "user")) CHECK(!setgroups(0, NULL) && !setgid((gid_t)atoi(what[1])) && !setuid((uid_t)atoi(what[1])));
+    if (!strcmp(*what, "seccomp")) refuse_by_filter(what[1], what[2]);
 }
 
 /* What of the address space is not the allocator's, by its own account. Both are read with nothing in between that could allocate. */
@@ -267,19 +302,27 @@ static long unknown_space(long *space) {
 
 int main(int argc, char **argv) {
     struct work *w = &main_work;
-    bool is_closed = argc > 1 && !strcmp(argv[1], "closed");
+    bool is_midway = argc > 1 && !strcmp(argv[1], "midway");
+    char **what = argv + 1 + is_midway;
     w->seed = 88172645463325252ull;
-    prepare(argc, argv);
+    if (!is_midway) change_surroundings(what);
     syscall(SYS_munmap, 0x111000, 0); /* seen in a trace: what comes before is not the work's */
     call_injector("inject_begin");
-    for (int round = 0; round < 2; round++) round_of_work(w);
+    round_of_work(w);
+    if (is_midway) {
+        change_surroundings(what);
+        usleep(120000); /* housekeeping is due, and looks at the machine */
+    }
+    round_of_work(w);
     call_injector("inject_lift");
-    may_refuse = getenv("WORK_MAY_REFUSE") || argc > 3;
+    may_refuse = getenv("WORK_MAY_REFUSE") || (*what && !strcmp(*what, "seccomp"));
     round_of_work(w);
     for (int i = 0; i < SLOTS; i++) give(&w->slot[i]);
     malloc_trim(0);
     malloc_trim(0);
-    long space = 0, unknown = is_closed ? 0 : unknown_space(&space);
-    dprintf(is_closed ? 900 : STDOUT_FILENO, "space=%ld unknown=%ld refusals=%ld\nok\n", space, unknown, w->refused);
+    for (int i = 0; i < OWN_FILES && own_file[0]; i++) CHECK(inode_of(i) == own_file[i]);
+    bool is_blind = *what && strcmp(*what, "seccomp") && strcmp(*what, "user"); /* to /proc */
+    long space = 0, unknown = is_blind ? 0 : unknown_space(&space);
+    dprintf(fcntl(OUT, F_GETFD) < 0 ? STDOUT_FILENO : OUT, "space=%ld unknown=%ld refusals=%ld\nok\n", space, unknown, w->refused);
     return 0;
 }
