@@ -213,7 +213,7 @@ void arena_count_released(unsigned tier, unsigned pages) {
 }
 
 /* There may be wholly free arenas that the kernel refused to unmap. */
-static _Atomic(bool) some_kept_mapped;
+static flag some_kept_mapped;
 
 /* Unmaps an arena of which the caller owns every pool; false: released in place instead. */
 static bool arena_close(struct group *g, unsigned slot) {

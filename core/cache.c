@@ -3,9 +3,9 @@
 
 #include "pagemap.h"
 
-enum { ENTRIES = CACHE_ENTRIES, BASE_BITS = 31 };
+enum { ENTRIES = CACHE_ENTRIES, BASE_BITS = ADDRESS_BITS - OWNER_SHIFT };
 
-/* base / 64 KiB in the low 31 bits, size / 64 KiB above. 0 = nothing. */
+/* base / 64 KiB in the low BASE_BITS, size / 64 KiB above. 0 = nothing. */
 static word entry[ENTRIES];
 static _Atomic(uint64_t) stamp[ENTRIES], clock; /* order of arrival */
 

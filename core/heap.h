@@ -49,7 +49,7 @@ struct heap {
     _Atomic(bool) is_dirty;    /* something may be given back since it was last flushed whole;
                                   heap_none's is shared */
     _Atomic(bool) is_asleep;   /* the owner is in a blocking call */
-    _Atomic(bool) is_orphan;   /* the owner was not forked with the rest */
+    flag is_orphan;            /* the owner was not forked with the rest */
     _Atomic(uint32_t) lending; /* core/lend.c */
     word has_news;             /* core/lend.c */
     uint32_t flush_round; /* limits.flush_round when it was last emptied for that; owner only */

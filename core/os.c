@@ -8,7 +8,14 @@
 #include <unistd.h>
 
 static void *direct_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset) {
+#ifdef __s390x__ /* where it takes the address of its arguments */
+    unsigned long six[] = {(unsigned long)at,   bytes,
+                           (unsigned long)prot, (unsigned long)flags,
+                           (unsigned long)fd,   (unsigned long)offset};
+    return (void *)syscall(SYS_mmap, six);
+#else
     return (void *)syscall(SYS_mmap, at, bytes, prot, flags, fd, offset);
+#endif
 }
 static int direct_munmap(void *at, size_t bytes) { return (int)syscall(SYS_munmap, at, bytes); }
 static int direct_madvise(void *at, size_t bytes, int advice) {

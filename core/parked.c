@@ -3,7 +3,7 @@
 
 #include "pagemap.h"
 
-enum { PARKED_BASE_BITS = 31, PARKED_STACKS = 35 * 8 };
+enum { PARKED_BASE_BITS = ADDRESS_BITS - OWNER_SHIFT, PARKED_STACKS = 35 * 8 };
 
 /* A stack for each size class, linked through the ranges' first owner words (base of the next); the
  * second holds the size, but those of one granule, the first stack's, have none: the word behind

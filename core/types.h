@@ -44,6 +44,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if UINTPTR_MAX != UINT64_MAX
+#error "lowtide is for 64-bit programs: i386, x32 and 32-bit ARM are not supported"
+#endif
+
 #define LIKELY(x)     __builtin_expect(!!(x), 1)
 #define UNLIKELY(x)   __builtin_expect(!!(x), 0)
 #define CACHE_LINE    64
@@ -56,6 +60,11 @@
 
 /* ---- geometry ---- */
 enum {
+#ifdef __x86_64__
+    ADDRESS_BITS = 47, /* that the kernel gives to those who do not ask for more by a hint */
+#else
+    ADDRESS_BITS = 48,
+#endif
     PAGE_SHIFT = 12,
     PAGE_BYTES = 1 << PAGE_SHIFT,
     ARENA_SHIFT = 18,
@@ -91,9 +100,8 @@ _Static_assert((int)CLASS_BYTES <= (int)PAGE_INHERITED, "a bit beside the class"
 /* ---- rings: tier t's is t ---- */
 enum { RING_LARGE = TIERS, RINGS, ALL_RINGS = RINGS };
 
-_Static_assert(sizeof(void *) == 8, "64-bit only: the page map has no levels for less");
-
 typedef _Atomic(uint64_t) word;
+typedef _Atomic(uint32_t) flag; /* a truth that is exchanged: not all machines exchange bytes */
 
 enum pool_state { POOL_FREE = 0, POOL_FULL, POOL_LISTED, POOL_LEASED };
 

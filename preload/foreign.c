@@ -6,14 +6,16 @@
  *
  * How libc's are told, without trusting memory near the pointer: main arena, between the break at
  * start and now; a mapping of its own or another arena, by the flags of the chunk's header, read
- * with process_vm_readv, which fails instead of faulting. Chunk format: glibc's malloc/malloc.c,
- * unchanged since 2.3.
+ * with process_vm_readv, which fails instead of faulting; kernels can be built without it. Chunk
+ * format: glibc's malloc/malloc.c, unchanged since 2.3.
  */
 #include "preload.h"
 
 #include "../core/core.h"
 
 #include <dlfcn.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -37,9 +39,19 @@ struct heap_header {
 };
 enum { HEAP_ALIGNMENT = 64 << 20 };
 
+/* Eight bytes of a signal mask are copied before the kernel looks what it is to do with them. */
+static bool is_readable_word(uintptr_t at) {
+    return syscall(SYS_rt_sigprocmask, -1, at, NULL, sizeof(uint64_t)) == 0 || errno != EFAULT;
+}
+
 static bool read_at(uintptr_t at, void *to, size_t bytes) {
     struct iovec local = {to, bytes}, remote = {(void *)at, bytes};
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)bytes;
+    if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)bytes) return true;
+    uintptr_t last = (at + bytes - 1) & ~(uintptr_t)7;
+    if (errno == EFAULT || !is_readable_word(at & ~(uintptr_t)7) || !is_readable_word(last))
+        return false;
+    memcpy(to, (const void *)at, bytes);
+    return true;
 }
 
 static bool is_in_other_arena(uintptr_t p, size_t size) {

@@ -20,8 +20,8 @@
 enum { STACK_BYTES = 64 << 10 };
 
 static bool is_wanted;
-static _Atomic(bool) is_started;
-static _Atomic(bool) activity;         /* threads were active since the keeper looked */
+static flag is_started;
+static flag activity;                  /* threads were active since the keeper looked */
 static _Atomic(uint32_t) private_bell; /* a futex: the keeper waits while it is 0 */
 /* The one it waits on: that, or the one in the page of live statistics, which other processes ring,
  * too (live.h). */

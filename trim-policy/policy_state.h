@@ -11,7 +11,7 @@
 
 /* Guarded by `is_busy`: whoever finds it taken goes on with the limits as they are. */
 struct policy_state {
-    _Atomic(bool) is_busy;
+    flag is_busy;
     struct machine machine;
     _Atomic(int) level; /* that the limits are set for; read by anyone */
     struct earn_state earn[RINGS];
