@@ -7,6 +7,8 @@
  * between inject_begin and inject_lift, which the program under test finds with dlsym. Compiled with BATCH the library leaves madvise to
  * libc and wraps syscall instead: the allocator makes process_madvise only where nobody watches madvise. */
 #define _GNU_SOURCE
+#include "direct.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -51,17 +53,6 @@ static bool is_refused(int which) {
     __atomic_add_fetch(&refused, 1, __ATOMIC_RELAXED);
     errno = error;
     return true;
-}
-
-static long direct(long number, long a, long b, long c, long d, long e, long f) {
-    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-    long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
-    if (result < 0 && result > -4096) {
-        errno = (int)-result;
-        return -1;
-    }
-    return result;
 }
 
 void *mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {

@@ -4,11 +4,11 @@ INJECT_FLAGS := -O1 -g -pthread -fno-builtin -w
 INJECT_RUN = python3 test/inject/inject.py --library $(BUILD)/liblowtide.so --programs $(INJECT_BUILD)
 INJECT_NEEDS := $(BUILD)/liblowtide.so $(addprefix $(INJECT_BUILD)/,work inject.so batch.so)
 
-$(INJECT_BUILD)/inject.so: test/inject/inject.c
+$(INJECT_BUILD)/inject.so: test/inject/inject.c test/inject/direct.h
 	@mkdir -p $(@D)
 	$(CC) $(INJECT_FLAGS) -fPIC -shared -o $@ $<
 
-$(INJECT_BUILD)/batch.so: test/inject/inject.c
+$(INJECT_BUILD)/batch.so: test/inject/inject.c test/inject/direct.h
 	@mkdir -p $(@D)
 	$(CC) $(INJECT_FLAGS) -DBATCH -fPIC -shared -o $@ $<
 

@@ -208,12 +208,13 @@ static void ebb(struct worker *w) {
     }
 }
 
-/* What the kernel says is resident in arenas; the counters may only be on the safe side of it. */
+/* What the kernel says is resident in arenas, a page for each of its own pages; the counters may only
+ * be on the safe side of it. */
 static int64_t resident_arena_pages(void) {
     int64_t total = 0;
     for (uint32_t id = 0; id < atomic_load(&group_count); id++)
         for (unsigned slot = 0; slot < GROUP_ARENAS; slot++) {
-            unsigned char resident[ARENA_PAGES];
+            unsigned char resident[ARENA_PAGES] = {0};
             uintptr_t base = atomic_load(&group_table[id])->arena[slot].base;
             if (!base || mincore((void *)base, ARENA_BYTES, resident)) continue;
             for (unsigned i = 0; i < ARENA_PAGES; i++) total += resident[i] & 1;
