@@ -19,8 +19,9 @@ struct limits limits = {
 struct counters counters;
 void (*budget_over_hook)(void);
 
-/* After a pass that found nothing to release (pages of leased pools, or locked in memory): do not
- * look again before more than this is retained, a share more than was in vain. */
+/* After a pass that left more than is allowed (pages of leased pools, locked in memory, or parts of
+ * larger OS pages): do not look again before more than this is retained, a share more than it left.
+ */
 static _Atomic(int64_t) fruitless_above;
 enum { RETRY_LEAST_PAGES = 4, RETRY_MOST_PAGES = 64, MOST_MORE_PAGES = 256 };
 
@@ -99,8 +100,8 @@ void budget_enforce_slow(enum release_order order) {
     /* Somewhat more than asked, so that the next free page does not come here again. But not for a
      * large buffer: what a loop cycles through would lack it in the next round. */
     int64_t more = order == RELEASE_LARGE_FIRST ? smaller(allowed / 8, MOST_MORE_PAGES) : 0;
-    int64_t retry =
-        smaller(retained + RETRY_LEAST_PAGES + retained / 8, retained + RETRY_MOST_PAGES);
-    bool is_fruitless = !budget_release_to(allowed - more, order);
-    relaxed_store(&fruitless_above, is_fruitless ? retry : 0);
+    budget_release_to(allowed - more, order);
+    int64_t left = budget_retained_pages(),
+            step = smaller(RETRY_LEAST_PAGES + left / 8, RETRY_MOST_PAGES);
+    relaxed_store(&fruitless_above, left > allowed ? left + step : 0);
 }

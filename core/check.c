@@ -112,11 +112,14 @@ const char *check_start(void) {
 
 static bool is_large(const void *p) { return pagemap_class((uintptr_t)p) == CLASS_LARGE; }
 
-/* Bytes of a block's memory, trailer included; of a buffer's, up to the page without access. */
+/* Up to the OS page without access, the last one that is asked of core. Buffers that came before
+ * may be too small for one. */
+static size_t large_room(const void *p) { return (large_live_bytes(p) - 1) & ~(os_page_bytes - 1); }
+
+/* Bytes of a block's memory, trailer included. */
 static size_t room_of(const void *p) {
     unsigned class_id = pagemap_class((uintptr_t)p);
-    return is_block_class(class_id) ? class_table[class_id].block_bytes
-                                    : large_live_bytes(p) - PAGE_BYTES;
+    return is_block_class(class_id) ? class_table[class_id].block_bytes : large_room(p);
 }
 
 static uint64_t *trailer_of(const void *p) {
@@ -152,8 +155,7 @@ static bool is_whole(const void *p, uint64_t *size) {
     return at == (const uint8_t *)trailer;
 }
 
-/* Unchecked buffers may be too small. */
-static bool has_trailer(const void *p) { return !is_large(p) || large_live_bytes(p) > PAGE_BYTES; }
+static bool has_trailer(const void *p) { return !is_large(p) || large_room(p); }
 
 /* The size asked for; of unchecked memory all of it. `forget`: it is about to be freed. */
 static size_t size_of(const void *p, bool forget) {
@@ -184,10 +186,10 @@ static bool guard(void *p, bool is_open) {
 
 /* What has to be asked of core; 0: more than there can be. */
 static size_t padded(size_t alignment, size_t bytes) {
-    if (bytes > PTRDIFF_MAX - alignment - 4 * PAGE_BYTES) return 0;
+    if (bytes > PTRDIFF_MAX - alignment - 4 * os_page_bytes) return 0;
     size_t more = bytes + TRAILER_BYTES + CANARY_BYTES;
     if (more <= SLAB_MAX && class_of_aligned(alignment, more)) return more;
-    return ((more + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1)) + PAGE_BYTES;
+    return os_round_up(more) + os_page_bytes;
 }
 
 void *check_memalign(size_t alignment, size_t bytes) {

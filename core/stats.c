@@ -139,6 +139,28 @@ static int64_t retained_pages_walked(void) {
     return pages;
 }
 
+static uint64_t live_pages_of(const struct group *g, unsigned slot) {
+    uint64_t live = 0;
+    for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
+        const struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
+        if (atomic_load(&pool->state) != POOL_FREE) live |= pool->live << lowest_bit(pools);
+    }
+    return live;
+}
+
+/* Of those, the pages that share an OS page with a live one, and cannot go without it. */
+static int64_t bound_pages_walked(void) {
+    int64_t pages = 0;
+    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
+        struct group *g = atomic_load(&group_table[id]);
+        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
+            if (relaxed_load(&g->arena[slot].base))
+                pages += count_bits(atomic_load(&g->arena[slot].retained) &
+                                    os_page_spread(live_pages_of(g, slot)));
+    }
+    return pages;
+}
+
 static void count_heaps(struct stats *s) {
     for (uint32_t id = 0; id < atomic_load(&heap_count); id++) {
         struct heap *heap = atomic_load(&heap_table[id]);
@@ -157,11 +179,11 @@ void stats_collect(struct stats *s) {
     memset(s, 0, sizeof *s);
     visit_pools(count_pool, s);
     count_heaps(s);
-    int64_t large = large_resident_bytes();
+    int64_t large = large_resident_bytes(), bound = bound_pages_walked() * PAGE_BYTES;
     s->live_bytes += large - s->magazine_bytes;
-    s->live_pages_bytes += large;
+    s->live_pages_bytes += large + bound;
     s->free_in_live_bytes = s->live_pages_bytes - s->live_bytes;
-    s->retained_bytes = retained_pages_walked() * PAGE_BYTES + cached_resident_bytes();
+    s->retained_bytes = retained_pages_walked() * PAGE_BYTES - bound + cached_resident_bytes();
     s->metadata_bytes = metadata_resident_bytes();
     s->resident_heap_bytes =
         s->live_bytes + s->free_in_live_bytes + s->retained_bytes + s->metadata_bytes;

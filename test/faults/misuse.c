@@ -283,7 +283,7 @@ static void overflow_resized(void) { hidden = (uintptr_t)realloc(overflown(), by
 static void overflow_asked(void) { hidden = malloc_usable_size(overflown()); }
 static void overflow_page(void) {
     char *p = wrong(block());
-    p[bytes + 2 * (size_t)getpagesize()] = 1;
+    p[bytes + 16 + (size_t)getpagesize()] = 1; /* behind the canary and what rounds up to a page */
 }
 
 /* Found when the block is to be used again, or at the end. */

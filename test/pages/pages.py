@@ -68,7 +68,6 @@ def cases_of(r, kib):
             yield f"bound from outside: {how} of {tier}", lambda c=("bound", tier, 1, how): r.ours(*c, kib=kib)
     for name in ("marks", "null", "errno"):
         yield "lookalike " + name, lambda n=name: r.lookalike(n, kib=kib)
-    yield "lookalike foreign", lambda: r.lookalike("foreign", r.path("library.so"), kib=kib)
     yield "an access behind a buffer", lambda: r.page_behind(kib)
     for size in SIZES:
         yield from r.misuses(kib, size)

@@ -1,4 +1,5 @@
-/* How many blocks of the model lie on each page: a hash table that only grows. For one thread. */
+/* How many blocks of the model lie on each of the kernel's pages: a hash table that only grows. For one
+ * thread; after core/os.h. */
 #ifndef LOWTIDE_TEST_PAGES_H
 #define LOWTIDE_TEST_PAGES_H
 
@@ -43,7 +44,7 @@ static struct page_count *pages_find(uintptr_t page) {
 
 /* A block of no bytes still holds its first page. */
 static void pages_change(uintptr_t at, size_t bytes, int64_t by) {
-    for (uintptr_t page = at >> 12; page <= (at + (bytes ? bytes : 1) - 1) >> 12; page++) {
+    for (uintptr_t page = at / os_page_bytes, last = (at + (bytes ? bytes : 1) - 1) / os_page_bytes; page <= last; page++) {
         struct page_count *p = pages_find(page);
         pages.live += (p->blocks + by > 0) - (p->blocks > 0);
         p->blocks += by;
@@ -51,6 +52,6 @@ static void pages_change(uintptr_t at, size_t bytes, int64_t by) {
 }
 static void pages_add(uintptr_t at, size_t bytes) { pages_change(at, bytes, 1); }
 static void pages_remove(uintptr_t at, size_t bytes) { pages_change(at, bytes, -1); }
-static int64_t pages_live(void) { return pages.live; }
+static int64_t pages_live(void) { return pages.live * (int64_t)(os_page_bytes / PAGE_BYTES); }
 
 #endif
