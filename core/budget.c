@@ -3,6 +3,7 @@
 
 #include "arena.h"
 #include "large.h"
+#include "os.h"
 
 /* With C = pages that hold a taken block, M <= 2 MiB + C/16 pinned by magazines and R <= 3 MiB +
  * C/16 free, the pages live for the program are L >= C - M, and R + M <= 8 MiB + L/4 since R + 5/4
@@ -102,6 +103,7 @@ void budget_enforce_slow(enum release_order order) {
     int64_t more = order == RELEASE_LARGE_FIRST ? smaller(allowed / 8, MOST_MORE_PAGES) : 0;
     budget_release_to(allowed - more, order);
     int64_t left = budget_retained_pages(),
-            step = smaller(RETRY_LEAST_PAGES + left / 8, RETRY_MOST_PAGES);
+            most = RETRY_MOST_PAGES * (int64_t)(os_page_bytes / PAGE_BYTES),
+            step = smaller(RETRY_LEAST_PAGES + left / 8, most);
     relaxed_store(&fruitless_above, left > allowed ? left + step : 0);
 }

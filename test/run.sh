@@ -15,6 +15,8 @@ declare -A suite=(
     [inject]="make -s inject-tests"
     [traps]="make -s trap-tests"
     [storms]="make -s storm-tests"
+    [pages]="make -s page-tests"
+    [cross]="make -s cross-tests"
     [fuzz]="make -s fuzz-tests"
     [pressure]="make -s pressure-tests"
     [sleep]="make -s sleep-tests"
@@ -23,7 +25,7 @@ declare -A suite=(
     [command]="test/command/run.sh"
     [suites]="make -s suites"
 )
-order=(lint unit stress model faults inject traps storms fuzz pressure sleep live programs command)
+order=(lint unit stress model faults inject traps storms pages cross fuzz pressure sleep live programs command)
 [ $# -eq 0 ] || order=("$@")
 
 log=$(mktemp)

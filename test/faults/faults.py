@@ -31,7 +31,7 @@ IN_REALLOC, IN_USABLE = "invalid pointer in realloc", "invalid pointer in malloc
 # A block whose address space is gone is no longer known as lowtide's: either word is true of it.
 GONE = (DOUBLE, INVALID)
 
-NEVER_GIVEN = ["stack", "static", "text", "wild", "low", "odd", "noncanonical", "kernel", "last", "minus-one",
+NEVER_GIVEN = ["stack", "static", "text", "wild", "low", "odd", "noncanonical", "kernel", "above", "above-mapped", "last", "minus-one",
                "mapped", "unreadable", "environment"]
 INSIDE = ["interior", "plus-one", "plus-eight", "middle", "end"]
 

@@ -224,6 +224,8 @@ static void *pointer_named(const char *name) {
     if (!strcmp(name, "odd")) return (void *)0x7;
     if (!strcmp(name, "noncanonical")) return (void *)0x4141414141414141;
     if (!strcmp(name, "kernel")) return (void *)0xffffffff81000000;
+    if (!strcmp(name, "above")) return (void *)(1ul << 48); /* of 57 bits, or 52 of arm64's */
+    if (!strcmp(name, "above-mapped")) return mmap((void *)(1ul << 48), 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!strcmp(name, "last")) return (void *)~(uintptr_t)15;
     if (!strcmp(name, "minus-one")) return (void *)~(uintptr_t)0;
     if (!strcmp(name, "mapped")) {

@@ -53,7 +53,7 @@ class Runner(faults.Runner):
 
 
 def cases_of(r, kib):
-    for threads, operations in ((1, 500000), (4, 100000)):
+    for threads, operations in ((1, 200000), (4, 50000)):
         command = ("model", "-t", threads, "-n", operations)
         yield f"model-based random test, {threads} threads", lambda c=command: r.ours(*c, last="model:", preload=[], kib=kib)
     for variables in ({}, CHECKED):
@@ -63,7 +63,7 @@ def cases_of(r, kib):
         yield "python" + with_check, lambda v=variables: r.python(kib, **v)
     for command in [("rules",), ("pending",), ("forks", "churn", 50), ("forks", "nested", 20)] + [("ends", how) for how in ENDS]:
         yield " ".join(map(str, command)), lambda c=command: r.ours(*c, kib=kib)
-    for tier in ("small", "slab", "large", "mixed"):
+    for tier in ("small", "mixed"):
         for how in ("ramp", "churn"):
             yield f"bound from outside: {how} of {tier}", lambda c=("bound", tier, 1, how): r.ours(*c, kib=kib)
     for name in ("marks", "null", "errno"):
