@@ -128,7 +128,7 @@ def judge_file(elf, path, library):
         return f"the library is damaged: {library}", "build it again"
     if (elf.machine, elf.bits) != (own.machine, own.bits):
         return (f"other architecture: the program is {elf.architecture()}, the library {own.architecture()}",
-                "build the library for the program's architecture")
+                "build the library for the program's architecture" if elf.bits == 64 else "32-bit programs are not supported")
     if not elf.interpreter:
         runtime = runtime_of(elf)
         return "static: nothing can be preloaded" + (f" ({runtime})" if runtime else ""), "link it dynamically"

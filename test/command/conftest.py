@@ -94,6 +94,8 @@ def programs(tmp_path_factory):
     other[18:20] = (183).to_bytes(2, "little")          # as if it were for aarch64
     (directory / "other").write_bytes(other)
     (directory / "other").chmod(0o755)
+    (directory / "narrow.c").write_text("int main(void) { return 0; }")     # without libc, which may not be there for it
+    subprocess.run(["cc", "-m32", "-nostdlib", "-Wl,-emain", "-w", "-o", str(directory / "narrow"), str(directory / "narrow.c")], check=True)
     if os.geteuid() == 0:
         shutil.copy(directory / "hello", directory / "setuid")
         os.chown(directory / "setuid", 65534, 65534)

@@ -201,6 +201,11 @@ def test_other_architecture(programs):
     assert run(programs / "other").code == 126
 
 
+def test_32_bit(programs):
+    done = run(programs / "narrow", options=["--require"])
+    assert done.code == 125 and "the program is i386" in state(done) and "32-bit programs are not supported" in state(done)
+
+
 def test_not_active_when_the_library_cannot_be_loaded(tmp_path):
     fake = tmp_path / "liblowtide.so"
     fake.write_bytes(open(LIBRARY, "rb").read()[:4096])
