@@ -5,7 +5,7 @@ CROSS_FILES := liblowtide.so test/model $(addprefix test/traps/,matrix ends limi
     $(addprefix test/faults/,misuse lookalike library.so)
 
 $(addprefix cross-,aarch64 $(CROSS_MACHINES)): cross-%:
-	+@$(MAKE) -s CC=$*-linux-gnu-gcc BUILD=$(CROSS_BUILD)/$* CFLAGS='-O2 -g -Werror' $(addprefix $(CROSS_BUILD)/$*/,$(CROSS_FILES))
+	+@$(MAKE) -s -j2 CC=$*-linux-gnu-gcc BUILD=$(CROSS_BUILD)/$* CFLAGS='-O2 -g -Werror' $(addprefix $(CROSS_BUILD)/$*/,$(CROSS_FILES))
 	python3 test/cross/cross.py --library $(CROSS_BUILD)/$*/liblowtide.so --programs $(CROSS_BUILD)/$*/test
 
 cross-tests: cross-aarch64 ## another machine, emulated: aarch64 with pages of 4 and 64 KiB
