@@ -17,6 +17,6 @@ run "2 threads" "$programs/model" -t 2 -n 2000000 -s "$seed"
 run "8 threads, more than there are cores" "$programs/model" -t 8 -n 500000 -s "$seed"
 run "AddressSanitizer and UBSan, 1 thread" "$programs/model-asan" -n 1000000 -s "$seed"
 run "AddressSanitizer and UBSan, 3 threads" "$programs/model-asan" -t 3 -n 200000 -s "$seed"
-run "ThreadSanitizer, 3 threads" setarch -R "$programs/model-tsan" -t 3 -n 100000 -v 50000 -s "$seed"
+run "ThreadSanitizer, 3 threads" setarch -R "$programs/model-tsan" -t 3 -n 100000 -v 10000 -s "$seed"
 echo "stress: $passed passed, $failed failed"
 [ $failed -eq 0 ]
