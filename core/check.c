@@ -21,6 +21,7 @@ enum {
     SMALL_WAIT_BYTES = 1024,
     MIDDLE_WAIT_BYTES = 32768,
     BUFFERS_WAIT_BYTES = 256 << 20, /* of address space */
+    MORE_EARLY = 256,
 };
 
 struct quarantine {
@@ -73,15 +74,18 @@ static void note_everything(void) {
         if (relaxed_load(&pagemap.root[gib])) note_large(gib);
 }
 
-/* They are counted first, since there is no telling how many they are. */
+/* They are counted first, since there is no telling how many they are; a few more may come while
+ * memory for the list is mapped, since who wraps mmap may allocate. */
 static bool find_early(void) {
+    early_room = 0;
     note_everything();
-    size_t bytes = os_round_up(early_count * sizeof *early + 1);
+    size_t bytes = os_round_up((early_count + MORE_EARLY) * sizeof *early);
     early = (_Atomic(uintptr_t) *)os_map(bytes, os_page_bytes, 0);
     if (!early) return false;
     count_add(&counters.metadata_bytes, (int64_t)bytes);
-    early_room = early_count;
+    early_room = bytes / sizeof *early;
     note_everything();
+    if (early_count > early_room) early_count = early_room;
     return true;
 }
 
@@ -113,8 +117,11 @@ const char *check_start(void) {
 static bool is_large(const void *p) { return pagemap_class((uintptr_t)p) == CLASS_LARGE; }
 
 /* Up to the OS page without access, the last one that is asked of core. Buffers that came before
- * may be too small for one. */
-static size_t large_room(const void *p) { return (large_live_bytes(p) - 1) & ~(os_page_bytes - 1); }
+ * may be too small for one, or have no bytes. */
+static size_t large_room(const void *p) {
+    size_t live = large_live_bytes(p);
+    return live ? (live - 1) & ~(os_page_bytes - 1) : 0;
+}
 
 /* Bytes of a block's memory, trailer included. */
 static size_t room_of(const void *p) {

@@ -182,6 +182,14 @@ Test(check_early, blocks_from_before_are_not_checked) {
     assert_sound();
 }
 
+Test(check_early, an_aligned_buffer_of_no_bytes_goes) {
+    void *p = core_memalign(4 * ARENA_BYTES, 0);
+    cr_assert_null(check_start());
+    core_free(p);
+    core_trim(0);
+    cr_assert(counters.large_count == 0 && counters.large_mapped_bytes == 0);
+}
+
 static void refuse_beside_a_thread(unsigned index, void *why_not) {
     (void)index;
     core_free(core_malloc(16));
@@ -203,5 +211,21 @@ Test(check_early, not_without_memory_for_what_was_there) {
     cr_assert(why_not && strstr(why_not, "memory"));
     cr_assert_eq(core_check_level, 1);
     core_free(p);
+    assert_sound();
+}
+
+/* A library that wraps mmap allocates while the list of what is early gets its memory. */
+static void *inside;
+static void allocate_inside(void) {
+    unit_kernel.on_call = NULL;
+    inside = core_malloc(40);
+}
+Test(check_early, blocks_that_come_while_it_starts_are_not_checked) {
+    unit_watch_kernel();
+    unit_kernel.on_call = allocate_inside;
+    cr_assert(check_start());
+    cr_assert_not_null(inside);
+    core_free(inside);
+    check_drain();
     assert_sound();
 }
