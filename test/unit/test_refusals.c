@@ -1,0 +1,98 @@
+/* The kernel refuses one of the mappings that a first allocation needs (heap, group, arena, leaf of the page map): nothing is lost. And
+ * other refusals that no program brings about at will. */
+#include "unit.h"
+
+#include "../../core/check.h"
+#include "../../core/gate.h"
+
+static size_t sizes[] = {16, 5000, 100000, 1 << 20};
+enum { MOST_MAPPINGS = 12 };
+
+struct refusal {
+    size_t bytes;
+    long after;
+};
+
+ParameterizedTestParameters(refusals, is_made_up_for_later) {
+    static struct refusal refusals[COUNT(sizes) * MOST_MAPPINGS];
+    for (unsigned i = 0; i < COUNT(refusals); i++) refusals[i] = (struct refusal){sizes[i / MOST_MAPPINGS], i % MOST_MAPPINGS};
+    return cr_make_param_array(struct refusal, refusals, COUNT(refusals));
+}
+ParameterizedTest(struct refusal *refusal, refusals, is_made_up_for_later) {
+    unit_watch_kernel();
+    unit_kernel.mmaps_left = refusal->after;
+    errno = 0;
+    char *p = core_malloc(refusal->bytes);
+    cr_assert(p || errno == ENOMEM);
+    bool is_refused = !unit_kernel.mmaps_left;
+    cr_assert(p || is_refused);
+    unit_kernel.mmaps_left = -1;
+    if (p) core_free(p);
+    p = core_malloc(refusal->bytes);
+    cr_assert_not_null(p);
+    memset(p, 1, refusal->bytes);
+    assert_sound();
+    core_free(p);
+    core_trim(0);
+    assert_sound();
+    cr_assert(counters.live_pages == 0 && counters.arenas == 0 && counters.large_mapped_bytes == 0);
+    int64_t needed = counters.metadata_bytes + (int64_t)pagemap_leaf_bytes();
+    cr_assert_eq(unit_kernel.mapped_bytes, needed, "%ld bytes of addresses are lost", (long)(unit_kernel.mapped_bytes - needed));
+}
+
+/* Where there are many arenas several are mapped at once; if that is refused, one. */
+static void refuse_first(void) {
+    static unsigned calls;
+    unit_kernel.mmaps_left = calls++ ? -1 : 0;
+}
+Test(refusals, one_arena_where_several_are_refused) {
+    enum { BLOCKS = 34 * 2 };
+    void *blocks[BLOCKS + 1];
+    unit_watch_kernel();
+    for (unsigned i = 0; i < BLOCKS; i++) blocks[i] = core_malloc(SLAB_MAX);
+    while (atomic_load(&index_table[INDEX_FRESH + 3].top)) cr_assert_not_null(core_malloc(SLAB_MAX));
+    int64_t arenas = counters.arenas;
+    cr_assert_geq(arenas, 32);
+    unit_kernel.on_call = refuse_first;
+    cr_assert_not_null(blocks[BLOCKS] = core_malloc(SLAB_MAX));
+    cr_assert_eq(counters.arenas, arenas + 1);
+    assert_sound();
+    core_free(blocks[BLOCKS]);
+}
+
+Test(refusals, checked_blocks_need_memory_for_their_list) {
+    unit_watch_kernel();
+    unit_kernel.mmaps_left = 0;
+    cr_assert(!check_start() && core_check_level == 1);
+    unit_kernel.mmaps_left = -1;
+    cr_assert(check_start());
+}
+
+/* With as many runs of addresses as there may be, a hole is not made. */
+Test(refusals, too_many_holes) {
+    enum { BYTES = 1 << 20 };
+    void *p[3];
+    relaxed_store(&limits.retained.base_pages, 0);
+    relaxed_store(&limits.retained.share256, 0);
+    core_malloc(BYTES); /* and the leaf of the page map */
+    for (unsigned i = 0; i < COUNT(p); i++) p[i] = core_malloc(BYTES);
+    cr_assert_eq((char *)p[0] - (char *)p[2], 2 * BYTES, "side by side");
+    relaxed_store(&limits.max_holes, 1);
+    int64_t mapped = counters.large_mapped_bytes;
+    core_free(p[1]);
+    cr_assert_eq(counters.large_mapped_bytes, mapped, "it stays, for reuse");
+    core_free(p[2]);
+    cr_assert_eq(counters.large_mapped_bytes, mapped - BYTES, "no hole");
+    cr_assert_eq(core_malloc(BYTES), p[1]);
+    assert_sound();
+}
+
+/* Another thread forks, and does not come to an end. */
+Test(refusals, fork_does_not_wait_for_ever_for_another) {
+    __libc_single_threaded = 0;
+    atomic_store(&gate_owner, 1);
+    gate_close();
+    cr_assert_eq(gate_owner, 1);
+    gate_open();
+    cr_assert_eq(gate_owner, 1, "it is the other's to open");
+}
