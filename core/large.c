@@ -88,6 +88,13 @@ static bool unmap_buffer(uintptr_t base, size_t bytes) {
     return false;
 }
 
+/* A range in which the kernel has left a hole. Never kept for reuse: should it be refused once
+ * more, its addresses are lost. */
+static void unmap_torn(uintptr_t base, size_t bytes) {
+    forget_range(base, bytes);
+    if (!os_unmap(base, bytes)) os_release(base, bytes);
+}
+
 bool large_unmap_parked(void) {
     bool any = false;
     size_t bytes;
@@ -286,7 +293,7 @@ static bool lengthen_to(struct growth *g, size_t bytes) {
     if (is_whole)
         g->bytes = bytes;
     else
-        unmap_buffer(end, bytes - g->bytes);
+        unmap_torn(end, bytes - g->bytes);
     return is_whole;
 }
 
@@ -319,7 +326,7 @@ static uintptr_t map_assembled(size_t bytes, size_t alignment, size_t *filled) {
     uintptr_t base = map_buffer(bytes, alignment);
     if (base && has_pieces()) *filled = assemble(base, bytes, &is_whole);
     if (is_whole) return base;
-    unmap_buffer(base, bytes);
+    unmap_torn(base, bytes);
     *filled = 0;
     return map_buffer(bytes, alignment);
 }
@@ -399,7 +406,10 @@ static bool move_to(struct growth *g, size_t bytes) {
         to += replaced;
         bytes -= replaced;
     }
-    if (bytes) unmap_buffer(to, bytes);
+    if (!is_whole)
+        unmap_torn(to, bytes);
+    else if (bytes)
+        unmap_buffer(to, bytes);
     return false;
 }
 

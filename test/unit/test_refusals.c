@@ -96,3 +96,26 @@ Test(refusals, fork_does_not_wait_for_ever_for_another) {
     gate_open();
     cr_assert_eq(gate_owner, 1, "it is the other's to open");
 }
+
+/* A refused move has left a hole, and what is around it cannot be unmapped: nobody gets it. */
+Test(refusals, what_the_kernel_has_torn_is_not_used_again) {
+    enum { BYTES = 1 << 20 };
+    char *pieces[] = {core_malloc(BYTES), core_malloc(BYTES)};
+    for (unsigned i = 0; i < COUNT(pieces); i++) core_free(pieces[i]);
+    unit_watch_kernel();
+    unit_kernel.mremaps_left = unit_kernel.munmaps_left = 0;
+    unit_kernel.takes_target = true;
+    char *p = core_malloc(3 * BYTES);
+    cr_assert_not_null(p);
+    cr_assert_gt(unit_kernel.mremaps, 0);
+    memset(p, 1, 3 * BYTES);
+    unit_kernel.mremaps_left = unit_kernel.munmaps_left = -1;
+    char *q = core_malloc(3 * BYTES);
+    memset(q, 2, 3 * BYTES);
+    cr_assert_eq(p[3 * BYTES - 1], 1);
+    core_free(p);
+    core_free(q);
+    core_trim(0);
+    cr_assert_eq(counters.large_mapped_bytes, 0);
+    assert_sound();
+}

@@ -124,7 +124,10 @@ static void *watched_mremap(void *at, size_t old_bytes, size_t new_bytes, int fl
         to = __builtin_va_arg(args, void *);
         __builtin_va_end(args);
     }
-    if (is_refused(&unit_kernel.mremaps, &unit_kernel.mremaps_left)) return MAP_FAILED;
+    if (is_refused(&unit_kernel.mremaps, &unit_kernel.mremaps_left)) {
+        if (to && unit_kernel.takes_target) below.munmap(to, new_bytes);
+        return MAP_FAILED;
+    }
     void *p = below.mremap(at, old_bytes, new_bytes, flags, to);
     /* A move replaces a mapping of new_bytes that was counted when it was made. */
     if (p != MAP_FAILED) unit_kernel.mapped_bytes += (to ? 0 : (int64_t)new_bytes) - (int64_t)old_bytes;

@@ -32,6 +32,7 @@ struct unit_kernel {
     _Atomic(long) mmaps, munmaps, releases, mremaps; /* calls made, refused ones too */
     /* Calls until the next is refused; negative: never. */
     _Atomic(long) mmaps_left, munmaps_left, releases_left, mremaps_left;
+    bool takes_target;               /* a refused move has unmapped its target already, as older kernels do */
     _Atomic(int64_t) mapped_bytes;   /* mapped less unmapped */
     _Atomic(unsigned) advice;        /* bit a kind of madvise seen */
     _Atomic(bool) is_crooked;        /* an address or length was not a multiple of the OS page */
