@@ -223,6 +223,11 @@ static void *refill(unsigned class_id, bool *zero) {
     if (want > MAGAZINE_BLOCKS) want = MAGAZINE_BLOCKS;
     unsigned got = pool_take(class_id, want, ascending, NULL);
     if (!got) return NULL;
+    if (UNLIKELY(m->top > d->base || d->capacity < got)) { /* who wraps mmap has been here */
+        if (got > 1) pool_return(class_id, ascending + 1, got - 1);
+        block_mark(ascending[0], NULL);
+        return ascending[0];
+    }
     magazine_note_refill(d, got);
     for (unsigned i = 0; i < got; i++) { /* what came in ascending order goes out in it */
         block_mark(ascending[i], m);     /* which fetches the line, too */

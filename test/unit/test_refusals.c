@@ -119,3 +119,40 @@ Test(refusals, what_the_kernel_has_torn_is_not_used_again) {
     cr_assert_eq(counters.large_mapped_bytes, 0);
     assert_sound();
 }
+
+/* Who wraps mmap may allocate there, in the middle of a refill. */
+static void *kept[4000];
+static unsigned first_kept, kept_blocks;
+static void trim_inside(void) {
+    unit_kernel.on_call = NULL;
+    core_trim(0); /* as where the inner call finds no memory */
+}
+static void free_inside(void) {
+    while (first_kept < kept_blocks && first_kept % 3 < 2) core_free(kept[first_kept++]);
+    if (first_kept < kept_blocks) first_kept++;
+}
+
+static void everything_comes_back(void) {
+    for (; first_kept < COUNT(kept); first_kept++) core_free(kept[first_kept]);
+    core_trim(0);
+    cr_assert_eq(counters.taken_bytes, 0, "%ld bytes are lost", (long)counters.taken_bytes);
+    assert_sound();
+}
+
+Test(refusals, a_refill_is_disturbed_by_a_trim) {
+    core_free(core_malloc(16));
+    unit_watch_kernel();
+    unit_kernel.on_call = trim_inside;
+    kept[0] = core_malloc(600);
+    cr_assert_null(unit_kernel.on_call);
+    everything_comes_back();
+}
+Test(refusals, a_refill_is_disturbed_by_frees) {
+    unit_watch_kernel();
+    unit_kernel.on_call = free_inside;
+    for (; kept_blocks < COUNT(kept); kept_blocks++) kept[kept_blocks] = core_malloc(600);
+    unit_kernel.on_call = NULL;
+    cr_assert_gt(first_kept, 2);
+    for (unsigned i = 2; i < first_kept; i += 3) core_free(kept[i]);
+    everything_comes_back();
+}
