@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as tree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -38,8 +39,9 @@ DEATH = re.compile(r"Fatal Python error: (?:Segmentation|Aborted|Bus error)|\(Ex
 class Outcome:
     """What one run of a module says: names of its test cases."""
 
-    def __init__(self, output, code, report):
+    def __init__(self, output, code, report, usage):
         self.output = output
+        self.seconds, self.peak_mib = usage
         self.died = code < 0 or bool(DEATH.search(output))
         self.seen, self.failed, self.skipped = set(), set(), set()
         self.last_lines = {}    # of the traceback of each failed case, or of each of its subtests
@@ -69,12 +71,39 @@ class Outcome:
             set(self.last_lines.get(name, [""])) <= {known.DIFFERENCES[module][name]}
 
     def counts(self):
-        return f"{len(self.seen)} cases, {len(self.skipped)} skipped, {len(self.failed)} failed"
+        return (f"{len(self.seen)} cases, {len(self.skipped)} skipped, {len(self.failed)} failed, {self.seconds:.0f} s, "
+                f"{self.peak_mib:.0f} MiB")
+
+
+def wait(process, seconds):
+    """Its exit code, 1 when it was killed after `seconds`; and how long it took, and MiB of the largest of it and its children."""
+    began, pid = time.monotonic(), 0
+    late = False
+    while not pid:
+        if not late and time.monotonic() - began > seconds:
+            late = True
+            os.killpg(process.pid, 9)
+        time.sleep(0.05)
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+    process.returncode = 1 if late else os.waitstatus_to_exitcode(status)
+    return process.returncode, (time.monotonic() - began, usage.ru_maxrss / 1024)
+
+
+def end_session(pid):
+    try:
+        os.killpg(pid, 9)
+    except ProcessLookupError:
+        pass
 
 
 class CPython:
     name = "cpython"
-    modules = known.CPYTHON
+    short = known.CPYTHON_SHORT
+
+    @staticmethod
+    def modules():
+        names = subprocess.run([PYTHON, "-m", "test", "--list-tests"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        return [name for name in names if name not in known.LEFT_OUT]
 
     @staticmethod
     def command(module, report, only):
@@ -82,9 +111,14 @@ class CPython:
         return [PYTHON, "-m", "test", "-j1", "-v", "--timeout", str(TEST_TIMEOUT_S), "--junit-xml", report, *chosen, module]
 
 
-class Numpy:
-    name = "numpy"
-    modules = known.NUMPY
+class Pytest:
+    """numpy and pandas, a package or a folder of tests a module."""
+    name = "pytest"
+    short = ()
+
+    @staticmethod
+    def modules():
+        return known.PYTEST
 
     @staticmethod
     def command(module, report, only):
@@ -116,18 +150,12 @@ class Runner(cases.Runner):
                                        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                        start_new_session=True, **self.user)
             try:
-                code = process.wait(MODULE_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                code = None
+                code, usage = wait(process, MODULE_TIMEOUT_S)
             finally:
-                try:
-                    os.killpg(process.pid, 9)
-                except ProcessLookupError:
-                    pass
-                process.wait()
+                end_session(process.pid)
             output.seek(0)
             text = output.read()
-        outcome = Outcome(text, 1 if code is None else code, report)
+        outcome = Outcome(text, code, report, usage)
         shutil.rmtree(directory, ignore_errors=True)
         return outcome
 
@@ -182,13 +210,13 @@ class Runner(cases.Runner):
 
     def cases(self):
         yield "the library is mapped", self.is_preloaded
-        for suite in (CPython, Numpy):
-            for module in suite.modules:
+        for suite in (CPython, Pytest):
+            for module in suite.short if self.options.short else suite.modules():
                 yield f"{suite.name} {module}", lambda suite=suite, module=module: self.compare(suite, module)
 
 
 def main():
-    cases.main(Runner, [(Runner.cases, 2)], check=1)
+    cases.main(Runner, [(Runner.cases, 2)], check=1, short=0)
 
 
 if __name__ == "__main__":
