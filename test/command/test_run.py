@@ -195,6 +195,14 @@ def test_not_active(programs, name):
     assert required.code == 125 and "NOT ACTIVE" in required.err
 
 
+def test_musl_runs_as_if_started_directly(programs):
+    """Its loader would not start the program with a preload made for glibc."""
+    done = run(programs / "musl")
+    assert (done.code, done.out) == (0, "hello\n") and "Error relocating" not in done.err
+    direct = subprocess.run([programs / "musl"], env=environment(LD_PRELOAD=LIBRARY), stderr=subprocess.PIPE, text=True)
+    assert direct.returncode != 0 and "Error relocating" in direct.stderr
+
+
 def test_other_architecture(programs):
     done = run(programs / "other", options=["--require"])
     assert done.code == 125 and "other architecture" in state(done) and "aarch64" in state(done)
