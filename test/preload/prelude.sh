@@ -2,7 +2,7 @@
 # plain (CASE_LIB empty) and once with the library preloaded (CASE_LIB its path). A case prints what
 # must come out the same both times; its own process and whatever it starts have the preload.
 #
-# What a case may use: $PYTHON, $PROGRAMS (the folder of helper programs), and the two below.
+# What a case may use: $PYTHON, $PROGRAMS (the folder of helper programs), and those below.
 set -o pipefail
 
 # Dies unless the process has the library mapped. Without this, a preload that ld.so could not
@@ -14,6 +14,33 @@ mapped() {      # pid
 
 # Adds to the case's line in the report; is no part of what is compared.
 note() { echo "$*" >>note; }
+
+# Runs a command as nobody, who owns the case's directory from then on, where we are root.
+unprivileged() {
+    if [ "$(id -u)" = 0 ]; then
+        chown -R 65534:65534 .
+        setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# Waits until a command succeeds, at most 30 s.
+await() {
+    for ((i = 0; i < 300; i++)); do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    echo "in vain: $*" >&2
+    return 1
+}
+
+# Starts a server, whose output goes to server.log; it is gone when the case ends, however it does. Sets $pid.
+serve() {
+    "$@" >>server.log 2>&1 &
+    pid=$!
+    trap 'kill $pid 2>/dev/null && wait $pid' EXIT
+}
 
 mapped $$
 . "$1"

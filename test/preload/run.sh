@@ -2,7 +2,8 @@
 # Real programs, plain and with lowtide preloaded: what they print and how they end must be the
 # same, and the preloaded run may not say anything of the allocator's or of a crash on stderr.
 #
-# usage: test/preload/run.sh [CASE...]      default: every case of test/preload/cases
+# usage: test/preload/run.sh [CASE...]      default: every case of the folder
+#   CASES=cases                             the folder: cases, or long
 #   LOWTIDE_LIB=build/liblowtide.so         the library
 #   CASE_TIMEOUT=120                        seconds a run may take
 #
@@ -19,9 +20,13 @@ python=/usr/bin/python3     # the system's, which has numpy; not a version manag
 crash='lowtide:|ld\.so|Segmentation fault|Aborted|Bus error|Illegal instruction|core dumped|stack smashing'
 crash+='|corrupt|double free|invalid pointer|has not mapped'
 
+# Servers that refuse to be root run as nobody, who must get at their files and at the library.
 top=$(mktemp -d "${TMPDIR:-/tmp}/lowtide-preload.XXXXXX")
 trap 'rm -rf "$top"' EXIT
 trap 'exit 130' INT TERM
+chmod 755 "$top"
+cp "$library" "$top/liblowtide.so"
+library=$top/liblowtide.so
 
 run_case() {    # case file, directory, library or nothing
     mkdir -p "$2/work"
@@ -57,6 +62,12 @@ judge() {       # directory; prints what is wrong, nothing when all is well
     fi
 }
 
+notes() {       # directory
+    local plain=$(cat "$1/plain/work/note" 2>/dev/null) preloaded=$(cat "$1/preloaded/work/note" 2>/dev/null)
+    [ "$plain" = "$preloaded" ] || plain+="; preloaded $preloaded"
+    echo "${plain:+ $plain}"
+}
+
 compare_case() {        # case file; prints its line, true when it passed
     local name=$(basename "$1" .sh) started=$SECONDS missing problem
     local directory=$top/$name
@@ -73,7 +84,7 @@ compare_case() {        # case file; prints its line, true when it passed
         echo "FAIL $name: $(sed '2,$s/^/     /' <<<"$problem")"
         return 1
     fi
-    echo "ok   $name ($((SECONDS - started)) s)$(sed 's/^/ /' "$directory/plain/work/note" 2>/dev/null)"
+    echo "ok   $name ($((SECONDS - started)) s)$(notes "$directory")"
     rm -rf "$directory"
 }
 
@@ -81,8 +92,8 @@ compare_case() {        # case file; prints its line, true when it passed
 unset LD_PRELOAD PYTHONMALLOC BASH_ENV ENV
 
 cases=()
-for name; do cases+=("$here/cases/$name.sh"); done
-[ $# -gt 0 ] || cases=("$here"/cases/*.sh)
+for name; do cases+=("$here/${CASES:-cases}/$name.sh"); done
+[ $# -gt 0 ] || cases=("$here/${CASES:-cases}"/*.sh)
 
 passed=0 failed=0
 for case in "${cases[@]}"; do
