@@ -15,15 +15,14 @@ mapped() {      # pid
 # Adds to the case's line in the report; is no part of what is compared.
 note() { echo "$*" >>note; }
 
-# Runs a command as nobody, who owns the case's directory from then on, where we are root.
+# Becomes a command, as nobody where we are root, who owns the case's directory from then on. For `serve`, and for subshells.
 unprivileged() {
-    if [ "$(id -u)" = 0 ]; then
-        chown -R 65534:65534 .
-        setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-    else
-        "$@"
-    fi
+    [ "$(id -u)" = 0 ] || exec "$@"
+    chown -R 65534:65534 .
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
 }
+
+free_port() { "$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # Waits until a command succeeds, at most 30 s.
 await() {

@@ -1,9 +1,9 @@
 """Test suites of others, each module under stock glibc and with the library preloaded: what fails only preloaded, or is not
 even reached there, is a failure here, unless known.py expects it. A module a case; exit code 1 when one failed.
 
-usage: suites.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--check 2]
+usage: suites.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--check 2] [--short 1]
 
---check 2 runs the preloaded side with LOWTIDE_CHECK=2 (slow).
+--check 2 runs the preloaded side with LOWTIDE_CHECK=2 (slow); --short 1 runs the few modules that `make test` has time for.
 
 DIRECTORY takes the two outputs of each module that differs. What fails preloaded and not stock is run again, alone, in both
 ways, AGAIN times; it is held against the library unless it never fails again, or does so in stock too. A process that dies
@@ -27,9 +27,9 @@ from cases import PYTHON, Failed, Skipped, check  # noqa: E402
 
 AGAIN = 4
 NOBODY = 65534
-# A test that hangs is told by the suite itself, with a traceback, before the module's time is up.
-TEST_TIMEOUT_S = 240
-MODULE_TIMEOUT_S = 900
+# A module that hangs is told by CPython's suite itself, with a traceback, and killed by it after half that time more.
+TEST_TIMEOUT_S = 1200
+MODULE_TIMEOUT_S = 1830
 
 # unittest's account of a failure: method and class, a subtest's parameters, the traceback up to an empty line.
 FAILURE = re.compile(r"^(?:FAIL|ERROR): (\w+) \(([\w.]+)\).*\n-{70}\n((?:.+\n)*)", re.M)
@@ -166,7 +166,8 @@ class Runner(cases.Runner):
     def compare(self, suite, module):
         stock, ours = (self.outcome(suite, module, preloaded) for preloaded in (False, True))
         if not stock.seen and not ours.seen:
-            raise Skipped(f"no cases in {module}")
+            check(not stock.failed and not ours.failed, f"ends in neither way: {stock.output[-300:]}")
+            raise Skipped("no cases here (most need a network, a display or another system)")
         expected = {name for name in ours.failed - stock.failed if ours.is_known(module, name)}
         bad = ours.failed - stock.failed - expected
         lost = stock.seen - ours.seen

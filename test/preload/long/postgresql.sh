@@ -4,17 +4,16 @@
 export PATH=$(pg_config --bindir):$PATH PGHOST=$PWD PGUSER=lowtide PGDATABASE=postgres
 sql() { psql -qAtX -v ON_ERROR_STOP=1 "$@"; }
 
-unprivileged initdb -D data -U lowtide --no-sync -A trust --locale=C -E UTF8 >initdb.log
+(unprivileged initdb -D data -U lowtide --no-sync -A trust --locale=C -E UTF8 >initdb.log)
 serve unprivileged postgres -D data -k "$PWD" -c listen_addresses= -c fsync=off -c max_parallel_workers_per_gather=2
 await pg_isready
-mapped "$(head -n 1 data/postmaster.pid)"
+mapped $pid
 
 pgbench -q -i -s 5 2>>pgbench.log
 pgbench --random-seed=1 -c 8 -j 2 -t "${TRANSACTIONS:-4000}" 2>>pgbench.log | grep -E '^number of (transactions actually|failed)'
 pgbench --random-seed=2 -S -c 8 -j 2 -T 10 2>>pgbench.log | grep '^number of failed'
 for table in accounts tellers branches; do
-    sql -c "SELECT '$table', count(*), sum(${table:0:1}balance), md5(string_agg(t::text, ',' ORDER BY ${table:0:1}id)) FROM pgbench_$table t" |
-        cat
+    sql -c "SELECT '$table', count(*), sum(${table:0:1}balance), md5(string_agg(t::text, ',' ORDER BY ${table:0:1}id)) FROM pgbench_$table t"
 done
 sql -c "SELECT sum(delta), count(*) FROM pgbench_history"
 
@@ -49,7 +48,6 @@ cksum <dump
 createdb again
 sql -d again -f dump >/dev/null
 pg_dump -t doc again | grep -v '^\\\(un\)\?restrict ' | cmp - dump && echo "the dump reads back"
-note "$(grep VmHWM /proc/"$(head -n 1 data/postmaster.pid)"/status)"
-kill -INT "$(head -n 1 data/postmaster.pid)"
+kill -INT $pid
 wait $pid && echo "the server ended with $?"
 ! grep -E 'PANIC|was terminated by signal|lowtide:' server.log
