@@ -1,10 +1,10 @@
 # needs: ab setpriv seq
-# Threads that serve files and listings, rewritten and compressed; processes give up after 2,000 connections, and others follow.
+# Threads that serve files and listings, rewritten and compressed; processes give up after 500 connections, and others follow.
 server=$(PATH=$PATH:/usr/sbin command -v apache2)
 modules=/usr/lib/apache2/modules
 port=$(free_port)
 mkdir -p www/many
-seq -f 'line %g of a page' 20000 >www/page.html
+seq -f 'line %g of a page' 3000 >www/page.html
 for i in {1..300}; do echo "$i" >"www/many/file-$i.txt"; done
 {
     for name in mpm_event authz_core mime dir autoindex deflate filter alias rewrite headers substitute; do
@@ -23,7 +23,7 @@ AddType text/html .html
 StartServers 2
 ThreadsPerChild 8
 MaxRequestWorkers 32
-MaxConnectionsPerChild 2000
+MaxConnectionsPerChild 500
 MaxSpareThreads 24
 IndexOptions FancyIndexing SuppressLastModified
 AddOutputFilterByType DEFLATE text/html
@@ -54,11 +54,11 @@ await get /
 mapped $pid
 for path in /page.html /old/page.html /changed/page.html; do
     get $path
-    ab -q -k -c 8 -n 1500 "http://127.0.0.1:$port$path" | grep -E '^(Complete|Failed|Non-2xx)'
+    ab -q -k -c 8 -n 800 "http://127.0.0.1:$port$path" | grep -E '^(Complete|Failed|Non-2xx)'
 done
 get /page.html 'Accept-Encoding: gzip'
-ab -q -c 8 -n 6000 "http://127.0.0.1:$port/many/file-7.txt" | grep -E '^(Complete|Failed|Non-2xx)'
-ab -q -k -c 8 -n 1000 -H 'Accept-Encoding: gzip' "http://127.0.0.1:$port/page.html" | grep -E '^(Complete|Failed|Non-2xx)'
+ab -q -c 8 -n 2000 "http://127.0.0.1:$port/many/file-7.txt" | grep -E '^(Complete|Failed|Non-2xx)'
+ab -q -k -c 8 -n 500 -H 'Accept-Encoding: gzip' "http://127.0.0.1:$port/page.html" | grep -E '^(Complete|Failed|Non-2xx)'
 ab -q -k -c 8 -n 300 "http://127.0.0.1:$port/many/" | grep -E '^(Complete|Failed|Non-2xx)'
 get /many/
 kill $pid

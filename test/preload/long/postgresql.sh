@@ -1,7 +1,8 @@
-# needs: setpriv pg_config
+# needs: setpriv
 # A server of processes that fork, share memory and allocate in contexts. pgbench draws the same transactions in each client every
 # time; so the sums are the same in whatever order they come. Indexes are checked against their tables, a dump is read back.
-export PATH=$(pg_config --bindir):$PATH PGHOST=$PWD PGUSER=lowtide PGDATABASE=postgres
+programs=(/usr/lib/postgresql/*/bin)
+export PATH=${programs[-1]}:$PATH PGHOST=$PWD PGUSER=lowtide PGDATABASE=postgres
 sql() { psql -qAtX -v ON_ERROR_STOP=1 "$@"; }
 
 (unprivileged initdb -D data -U lowtide --no-sync -A trust --locale=C -E UTF8 >initdb.log)
