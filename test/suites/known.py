@@ -6,9 +6,10 @@ test_gc test_fork1 test_thread test_threading_local test_mmap test_tracemalloc t
 test_array test_bytes test_memoryview test_buffer test_deque test_dict test_list test_ctypes test_zlib test_json
 """.split()
 
-# What pytest runs: packages, and folders of pandas' tests.
-PYTEST = ["numpy.core", "numpy.lib", "numpy.linalg", "numpy.fft", "numpy.ma", "numpy.random", "numpy.polynomial", "numpy.matrixlib",
-          "numpy.array_api", "numpy.compat", "numpy.testing", "numpy.tests", "numpy.typing", "numpy.distutils", "numpy.f2py"]
+# What pytest runs: packages as a whole, and packages of tests of which each file and folder is a module, since they are long.
+PYTEST = ["numpy.lib", "numpy.linalg", "numpy.fft", "numpy.ma", "numpy.random", "numpy.polynomial", "numpy.matrixlib", "numpy.array_api",
+          "numpy.compat", "numpy.testing", "numpy.tests", "numpy.typing", "numpy.distutils", "numpy.f2py"]
+PYTEST_SPLIT = ["numpy.core.tests", "pandas.tests"]
 
 # What fails preloaded by design: module -> {case: the last line of the traceback, which must be this in all its subtests}.
 DIFFERENCES = {

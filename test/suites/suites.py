@@ -9,6 +9,7 @@ DIRECTORY takes the two outputs of each module that differs. What fails preloade
 ways, AGAIN times; it is held against the library unless it never fails again, or does so in stock too. A process that dies
 of a signal is held against it in any case.
 """
+import glob
 import os
 import re
 import shutil
@@ -117,7 +118,12 @@ class Pytest:
 
     @staticmethod
     def modules():
-        return known.PYTEST
+        find = "import importlib.util, sys; print(*(importlib.util.find_spec(n).submodule_search_locations[0] for n in sys.argv[1:]), sep='\\n')"
+        folders = subprocess.run([PYTHON, "-c", find, *known.PYTEST_SPLIT], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        return known.PYTEST + [f"{package}.{entry.removesuffix('.py')}"
+                               for package, folder in zip(known.PYTEST_SPLIT, folders) for entry in sorted(os.listdir(folder))
+                               if re.fullmatch(r"test_\w+\.py", entry) or os.path.isdir(f"{folder}/{entry}/") and entry.islower()
+                               and glob.glob(f"{folder}/{entry}/**/test_*.py", recursive=True)]
 
     @staticmethod
     def command(module, report, only):
