@@ -129,7 +129,9 @@ class Pytest:
     def command(module, report, only):
         names = sorted({re.split(r"[.\[]", name.split("::")[-1])[-1] for name in only})
         chosen = ["-k", " or ".join(names)] if names else []
-        return [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", report, *chosen, "--pyargs", module]
+        # pandas' own options are known only if this is read before the arguments.
+        plugin = ["-p", "pandas.conftest"] if module.startswith("pandas.") else []
+        return [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, "--junitxml", report, *chosen, "--pyargs", module]
 
 
 class Runner(cases.Runner):
@@ -170,8 +172,8 @@ class Runner(cases.Runner):
 
     def compare(self, suite, module):
         stock, ours = (self.outcome(suite, module, preloaded) for preloaded in (False, True))
+        check(stock.seen - stock.failed or not stock.failed, f"nothing passes in stock: {stock.output[-300:]}")
         if not stock.seen and not ours.seen:
-            check(not stock.failed and not ours.failed, f"ends in neither way: {stock.output[-300:]}")
             raise Skipped("no cases here (most need a network, a display or another system)")
         expected = {name for name in ours.failed - stock.failed if ours.is_known(module, name)}
         bad = ours.failed - stock.failed - expected
