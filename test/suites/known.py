@@ -11,12 +11,18 @@ PYTEST = ["numpy.linalg", "numpy.fft", "numpy.ma", "numpy.random", "numpy.polyno
           "numpy.compat", "numpy.testing", "numpy.tests", "numpy.distutils", "numpy.f2py"]
 PYTEST_SPLIT = ["numpy.core.tests", "numpy.lib.tests", "pandas.tests"]
 
-# What fails preloaded by design: module -> {case: the last line of the traceback, which must be this in all its subtests}.
+# What may fail preloaded by design: module -> {case: the last line of the traceback, which must be this in all its subtests}.
 DIFFERENCES = {
     "test_cmd_line": {
         # Asks which allocator serves the interpreter when PYTHONMALLOC is unset. It is malloc, since LOWTIDE_PYTHON=auto.
         "test.test_cmd_line.CmdLineTest.test_pythonmalloc": "AssertionError: 'malloc' != 'pymalloc'",
         # The same in development mode, whose hooks are there.
         "test.test_cmd_line.CmdLineTest.test_xdev": "AssertionError: 'malloc_debug' != 'pymalloc_debug'",
+    },
+    "numpy.core.tests.test_function_base": {
+        # With AVX-512, power() of an array that ends where its result begins takes another path (numpy sees an overlap), which
+        # differs in the last bit, and the test asks for equal bits. glibc's headers keep arrays apart; under jemalloc, tcmalloc
+        # and mimalloc it fails as well. pytest's traceback is not looked at.
+        "tests.test_function_base.TestLogspace.test_start_stop_array": "",
     },
 }
