@@ -16,6 +16,8 @@ $(INJECT_BUILD)/work: test/inject/work.c test/traps/trap.h
 	@mkdir -p $(@D)
 	$(CC) $(INJECT_FLAGS) -o $@ $< -ldl -lseccomp
 
+inject-programs: $(INJECT_NEEDS)
+
 inject-tests: $(INJECT_NEEDS) ## the kernel refuses memory calls, one after the other
 	$(INJECT_RUN)
 
@@ -24,4 +26,4 @@ INJECT_SHARES ?= 1
 inject-soak: $(INJECT_NEEDS) ## every call refused, with every error; the Kth of N parts by INJECT_SHARE=K INJECT_SHARES=N
 	$(INJECT_RUN) --most 1000000 --share $(INJECT_SHARE) --shares $(INJECT_SHARES)
 
-.PHONY: inject-tests inject-soak
+.PHONY: inject-programs inject-tests inject-soak

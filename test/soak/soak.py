@@ -26,6 +26,7 @@ ROOT = HERE.parent.parent
 ENOUGH = 0.95       # of a part's share: what is left would be a turn that proves nothing
 GRACE_S = 300       # a turn that has not ended so long after its time hangs
 FIGURE = re.compile(r"^(\w+)=([-+]?\d+(?:\.\d+)?)$", re.M)
+COUNTS = re.compile(r"^[\w ]+: (\d+) passed, \d+ failed", re.M)
 
 
 class Soak:
@@ -60,11 +61,13 @@ class Soak:
     def take_turn(self, part):
         seconds = max(part.least_s, round(min(part.turn_s, self.wanted_s(part) - self.spent_s(part))))
         turn = {"part": part.name, "seed": random.randrange(1, 1 << 31), "asked_s": seconds, "began": time.strftime("%Y-%m-%d %H:%M:%S")}
-        words = {"seconds": seconds, "seed": turn["seed"], "library": self.options.library, "programs": self.options.programs}
+        words = {"seconds": seconds, "seed": turn["seed"], "library": self.options.library, "programs": self.options.programs,
+                 "turn": 1 + sum(1 for t in self.turns if t["part"] == part.name)}
         command = [str(word).format(**words) for word in part.command]
         began = time.monotonic()
         output, code = self.run(command, seconds + GRACE_S)
-        turn.update(command=" ".join(command), code=code, took_s=round(time.monotonic() - began, 1), figures=dict(FIGURE.findall(output)))
+        figures = dict([("cases", n) for n in COUNTS.findall(output)] + FIGURE.findall(output))
+        turn.update(command=" ".join(command), code=code, took_s=round(time.monotonic() - began, 1), figures=figures)
         if code:
             turn["end_of_output"] = output[-4000:]
         self.turns.append(turn)

@@ -20,10 +20,12 @@ STORM_ARGS ?=
 STORM_SECONDS ?= 600
 STORMS_ALL := $(BUILD)/liblowtide.so $(addprefix $(STORMS_BUILD)/,$(STORMS_PROGRAMS) opened.so)
 
+storms-programs: $(STORMS_ALL)
+
 storm-tests: $(STORMS_ALL) ## storms of processes, threads and signals
 	python3 test/storms/storms.py --library $(BUILD)/liblowtide.so --programs $(STORMS_BUILD) $(STORM_ARGS)
 
 storms-soak: $(STORMS_ALL) ## the same with ever new seeds for STORM_SECONDS (600)
 	python3 test/storms/storms.py --library $(BUILD)/liblowtide.so --programs $(STORMS_BUILD) --seconds $(STORM_SECONDS)
 
-.PHONY: storm-tests storms-soak
+.PHONY: storms-programs storm-tests storms-soak

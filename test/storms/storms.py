@@ -1,9 +1,9 @@
 """Storms of processes, threads and signals under the preloaded library: one line a case, exit code 1 when one failed.
 
-usage: storms.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--seconds N]
+usage: storms.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--seconds N [--seed N]]
 
 Each program has a watchdog, by which a hang ends with a stack of every thread, as does each of its children; and none may say
-anything on stderr. --seconds: the long form, which repeats all storms with new seeds for so long, and tells what was made.
+anything on stderr. --seconds: the long form, which repeats all storms with new seeds for so long, and tells what was made in lines forks=N and so on.
 """
 import collections
 import itertools
@@ -36,6 +36,10 @@ class Runner(cases.Runner):
     name = "storms"
     timeout_s = 120     # beyond the programs' own
 
+    def __init__(self, options):
+        super().__init__(options)
+        self.made, self.lock = collections.Counter(), threading.Lock()   # of the long form
+
     def well(self, *command, **how):
         done = self.run(*command, **how)
         said = (done.stdout[-300:] + done.stderr[-3000:]).strip()
@@ -57,21 +61,27 @@ class Runner(cases.Runner):
     def python(self, which, **variables):
         self.well(PYTHON, os.path.join(HERE, "storm.py"), which, **variables)
 
-    def long(self, seconds, made, lock):
+    def stop(self):
+        for what, n in self.made.items():
+            print(f"{what}={n}")
+        self.made.clear()
+        super().stop()
+
+    def long(self, seconds):
         """One of two workers: storm after storm, every other time with options."""
         end = time.monotonic() + seconds
         storms = itertools.cycle(STORMS + LONG_ONLY)
         for seed in itertools.count(next(self.seeds), 2):
             if time.monotonic() > end:
-                return ", ".join(f"{n} {what}" for what, n in made.items())
+                return ""
             command, rounds = next(storms)
             variables = VARIANTS[seed // 2 % len(VARIANTS)] if seed // 2 % 2 else {}
             try:
                 result, _ = self.storm(command, rounds, seed * 1000, **variables)
             except (Failed, subprocess.TimeoutExpired) as e:
                 raise Failed(f"{command} {rounds} {seed * 1000} {variables}: {e}") from e
-            with lock:
-                made.update(result)
+            with self.lock:
+                self.made.update(result)
 
 
 def short_cases(r):
@@ -89,9 +99,9 @@ def short_cases(r):
 
 
 def long_cases(r):
-    made, lock, r.seeds = collections.Counter(), threading.Lock(), itertools.count(int(time.time()) % 100000)
+    r.seeds = itertools.count(r.options.seed or int(time.time()) % 100000)
     for worker in (1, 2):
-        yield f"storms for {r.options.seconds} s, worker {worker}", lambda: r.long(r.options.seconds, made, lock)
+        yield f"storms for {r.options.seconds} s, worker {worker}", lambda: r.long(r.options.seconds)
 
 
 def all_cases(r):
@@ -99,4 +109,4 @@ def all_cases(r):
 
 
 if __name__ == "__main__":
-    cases.main(Runner, [(all_cases, 2)], seconds=0)
+    cases.main(Runner, [(all_cases, 2)], seconds=0, seed=0)

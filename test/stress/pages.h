@@ -1,7 +1,9 @@
 /* How many blocks of the model lie on each of the kernel's pages: a hash table that only grows. For one
- * thread at a time; after core/os.h. */
+ * thread at a time. */
 #ifndef LOWTIDE_TEST_PAGES_H
 #define LOWTIDE_TEST_PAGES_H
+
+#include "../../core/os.h"
 
 #include <stdint.h>
 #include <stdio.h>
