@@ -212,12 +212,13 @@ static void call_free(struct block *b) {
     check_contents(b, b->at, b->bytes);
     remove_block(b);
     uint8_t *p = b->at;
+    size_t asked = test.is_checked ? lowtide_malloc_usable_size(p) : b->bytes; /* to the byte then, and pvalloc rounds */
     b->at = NULL;
     errno = ERRNO;
     if (how == 0)
-        lowtide_free_sized(p, b->bytes);
+        lowtide_free_sized(p, asked);
     else if (how == 1)
-        lowtide_free_aligned_sized(p, b->alignment, b->bytes);
+        lowtide_free_aligned_sized(p, b->alignment, asked);
     else if (how == 2)
         lowtide_cfree(p);
     else if (how == 3)
@@ -399,7 +400,7 @@ static void relent(void) {
 
 static void change_mode(void) {
     unsigned how = take() % 8;
-    if (how == 0 && !test.is_checked && !test.inner && check_start()) test.is_checked = test.is_loose = true;
+    if (how == 0 && !test.is_checked && !test.inner && !check_start()) test.is_checked = test.is_loose = true;
     if (how == 1) os_return_lazily = test.is_loose = true;
     if (how == 2) os_return_lazily = false;
     if (how == 3) os_keep_huge_pages = !os_keep_huge_pages;

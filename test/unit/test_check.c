@@ -210,6 +210,8 @@ Test(check_early, not_without_memory_for_what_was_there) {
     const char *why_not = check_start();
     cr_assert(why_not && strstr(why_not, "memory"));
     cr_assert_eq(core_check_level, 1);
+    unit_kernel.mmaps_left = -1;
+    cr_assert_null(check_start());
     core_free(p);
     assert_sound();
 }

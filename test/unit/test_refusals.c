@@ -60,14 +60,6 @@ Test(refusals, one_arena_where_several_are_refused) {
     core_free(blocks[BLOCKS]);
 }
 
-Test(refusals, checked_blocks_need_memory_for_their_list) {
-    unit_watch_kernel();
-    unit_kernel.mmaps_left = 0;
-    cr_assert(!check_start() && core_check_level == 1);
-    unit_kernel.mmaps_left = -1;
-    cr_assert(check_start());
-}
-
 /* With as many runs of addresses as there may be, a hole is not made. */
 Test(refusals, too_many_holes) {
     enum { BYTES = 1 << 20 };
@@ -86,16 +78,6 @@ Test(refusals, too_many_holes) {
     cr_assert_eq(counters.large_mapped_bytes, mapped, "it stays, for reuse");
     cr_assert_eq(core_malloc(BYTES), p[1]);
     assert_sound();
-}
-
-/* Another thread forks, and does not come to an end. */
-Test(refusals, fork_does_not_wait_for_ever_for_another) {
-    __libc_single_threaded = 0;
-    atomic_store(&gate_owner, 1);
-    gate_close();
-    cr_assert_eq(gate_owner, 1);
-    gate_open();
-    cr_assert_eq(gate_owner, 1, "it is the other's to open");
 }
 
 /* A refused move has left a hole, and what is around it cannot be unmapped: nobody gets it. */
