@@ -12,7 +12,8 @@
  * takes over the magazines, and frees and takes blocks in pages it inherited.
  *
  * Waits are given up after a time: a choice that may be made at any moment,
- * after which `late' is set and the child may find torn pools.
+ * after which `late' is set and the child may find torn pools.  A worker that
+ * gives up opens the gate for all, a forker takes it over.
  *
  * PROVED  - unless somebody was late, a child finds no pool torn;
  *         - a child returns no block twice and none that the program holds,
@@ -83,7 +84,10 @@ wait:	do                                              /* gate_wait */
 #endif
 		if
 		:: owner == 0 -> depth[i] = 1
-		:: atomic { GIVE_UP -> late = 1 }; depth[i] = 1; break
+		:: atomic {                     /* opens it, unless it was closed anew */
+			GIVE_UP -> late = 1;
+			if :: owner = 0 :: skip fi
+		   }; depth[i] = 1; break
 		fi
 	od;
 inside:	skip
@@ -176,9 +180,9 @@ proctype forker(byte me)
 {
 	byte w;
 	{
-		if                                              /* gate_close */
+		if                                              /* gate_close: own_gate */
 		:: atomic { owner == 0 -> owner = me }
-		:: atomic { GIVE_UP -> late = 1 }
+		:: atomic { GIVE_UP -> late = 1; owner = me }
 		fi;
 #ifndef MUT_NOBODY_ASKED          /* does not wait for those inside */
 		w = 0;
