@@ -31,6 +31,8 @@ NOBODY = 65534
 # A module that hangs is told by CPython's suite itself, with a traceback, and killed by it after half that time more.
 TEST_TIMEOUT_S = 1200
 MODULE_TIMEOUT_S = 1830
+# numpy's tests that take more leave themselves out: some fill 23 GB, and two modules run at a time.
+NUMPY_MEMORY = "4 GB"
 
 # unittest's account of a failure: method and class, a subtest's parameters, the traceback up to an empty line.
 FAILURE = re.compile(r"^(?:FAIL|ERROR): (\w+) \(([\w.]+)\).*\n-{70}\n((?:.+\n)*)", re.M)
@@ -152,7 +154,7 @@ class Runner(cases.Runner):
         os.chmod(directory, 0o777)
         report = os.path.join(directory, "report.xml")
         variables = self.environment(preload=[self.library] if preloaded and not self.options.without_preload else [],
-                                     TMPDIR=directory, HOME=directory, LOWTIDE_CHECK=str(self.options.check))
+                                     TMPDIR=directory, HOME=directory, NPY_AVAILABLE_MEM=NUMPY_MEMORY, LOWTIDE_CHECK=str(self.options.check))
         with open(os.path.join(directory, "output"), "w+", errors="replace") as output:
             process = subprocess.Popen(suite.command(module, report, sorted(only)), env=variables, cwd=directory,
                                        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
