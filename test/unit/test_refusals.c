@@ -139,3 +139,38 @@ Test(refusals, a_refill_is_disturbed_by_frees) {
     for (unsigned i = 2; i < first_kept; i += 3) core_free(kept[i]);
     everything_comes_back();
 }
+
+/* The same in the middle of a realloc, at each of the moves that it makes. */
+enum { MOST_MOVES = 5, GROWTHS = 3 };
+static size_t sizes_after[GROWTHS] = {2 << 20, 4 << 20, 9 << 20};
+
+ParameterizedTestParameters(refusals, realloc_survives_what_was_torn) {
+    static unsigned cases[GROWTHS * MOST_MOVES * 2];
+    for (unsigned i = 0; i < COUNT(cases); i++) cases[i] = i;
+    return cr_make_param_array(unsigned, cases, COUNT(cases));
+}
+ParameterizedTest(unsigned *which, refusals, realloc_survives_what_was_torn) {
+    enum { BYTES = 1 << 20 };
+    char *pieces[3], *p;
+    for (unsigned i = 0; i < COUNT(pieces); i++) pieces[i] = core_malloc(BYTES / 2 + i * 65536);
+    p = core_malloc(BYTES);
+    memset(p, 5, BYTES);
+    for (unsigned i = 0; i < COUNT(pieces); i++) core_free(pieces[i]);
+    unit_watch_kernel();
+    unit_kernel.takes_target = true;
+    unit_kernel.mremaps_left = *which / 2 / GROWTHS;
+    unit_kernel.munmaps_left = *which % 2 ? 0 : -1;
+    size_t bytes = sizes_after[*which / 2 % GROWTHS];
+    p = core_realloc(p, bytes);
+    cr_assert_not_null(p);
+    unit_kernel.mremaps_left = unit_kernel.munmaps_left = -1;
+    for (size_t i = 0; i < BYTES; i++) cr_assert_eq(p[i], 5);
+    memset(p, 6, bytes);
+    char *q = core_malloc(5 * BYTES);
+    memset(q, 7, 5 * BYTES);
+    core_free(p);
+    core_free(q);
+    core_trim(0);
+    cr_assert_eq(counters.large_mapped_bytes, 0);
+    assert_sound();
+}
