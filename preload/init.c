@@ -38,6 +38,7 @@ static void thread_ends(void *round) {
     if (n < PTHREAD_DESTRUCTOR_ITERATIONS && !pthread_setspecific(thread_key, (void *)(n + 1)))
         return;
     heap_close();
+    policy_thread_ends();
 }
 
 static void heap_opened(void) {

@@ -77,6 +77,13 @@ struct text file_read_in(struct text directory, const char *name, char *buffer, 
     return read_path(buffer, room);
 }
 
+struct text file_read_own_stat(void) {
+    struct text rest = file_read("", "/proc/self/stat", file_scratch, FILE_SCRATCH_BYTES);
+    size_t name_end = rest.bytes;
+    while (name_end && rest.at[name_end - 1] != ')') name_end--;
+    return (struct text){rest.at + name_end, rest.bytes - name_end};
+}
+
 bool file_open_lines(struct file_lines *lines, const char *root, const char *name) {
     file_path_begin(&path, root);
     file_path_add(&path, text_of(name));

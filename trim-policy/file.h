@@ -35,6 +35,10 @@ HIDDEN struct text file_read(const char *root, const char *name, char *buffer, s
 /* The same for directory + '/' + name. */
 HIDDEN struct text file_read_in(struct text directory, const char *name, char *buffer, size_t room);
 
+/* Of /proc/self/stat what stands behind the program's name, which may hold anything: the state is
+ * the first word. Into file_scratch. */
+HIDDEN struct text file_read_own_stat(void);
+
 /* A long file, line by line. A line longer than the buffer is passed over. */
 enum { FILE_LINE_BYTES = 2048, FILE_MAX_BYTES = 4 << 20 };
 struct file_lines {

@@ -3,8 +3,10 @@
  *
  * It starts at the first housekeeping of the process, has all signals blocked and a small stack,
  * works every 100 ms while the others are active, and sleeps on a futex when they are not, until
- * something retained becomes more idle. A forked child starts its own.
+ * something retained becomes more idle. A forked child starts its own. A process that lives on
+ * without its main thread ends with its last one, which the keeper must not be: it looks, and goes.
  */
+#include "file.h"
 #include "live.h"
 #include "policy_state.h"
 
@@ -17,10 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STACK_BYTES = 64 << 10 };
+enum { STACK_BYTES = 256 << 10 }; /* of which exit handlers may need more than it does */
 
 static bool is_wanted;
 static flag is_started;
+static flag main_has_ended; /* by pthread_exit */
+static sigset_t signals_of_starter;
 static flag activity;                  /* threads were active since the keeper looked */
 static _Atomic(uint32_t) private_bell; /* a futex: the keeper waits while it is 0 */
 /* The one it waits on: that, or the one in the page of live statistics, which other processes ring,
@@ -53,32 +57,50 @@ static void pause_ms(int64_t ms) {
     syscall(SYS_nanosleep, &t, NULL);
 }
 
+/* The keeper is the only thread: the main thread stays as a zombie as long as there are others. */
+static bool is_last_thread(void) {
+    if (machine_is_stopped() || !state_take()) return false;
+    struct text rest = file_read_own_stat(), state = {"", 0}, number = state;
+    int64_t threads = 0;
+    text_take_word(&rest, &state);
+    for (int place = 2; place <= 18; place++) text_take_word(&rest, &number);
+    bool is_last =
+        state.bytes == 1 && *state.at == 'Z' && text_take_number(&number, &threads) && threads == 2;
+    state_leave();
+    return is_last;
+}
+
 /* Two rounds after the last activity: the first may have come too early for what was just freed. */
 static void *keep(void *unused) {
     (void)unused;
     for (int rounds = 0;; rounds++) {
         if (atomic_exchange(&activity, false)) rounds = 0;
         int64_t wait = housekeep_process(policy_clock_ms());
+        if (atomic_load(&main_has_ended)) {
+            if (is_last_thread()) break;
+            if (wait > EARN_TICK_MS) wait = EARN_TICK_MS;
+        }
         if (rounds < 2)
             pause_ms(EARN_TICK_MS);
         else if (!silence_bell())
             futex_wait(wait);
     }
+    pthread_sigmask(SIG_SETMASK, &signals_of_starter, NULL); /* for the exit handlers */
     return NULL;
 }
 
 static void start(void) {
     pthread_attr_t attributes;
     pthread_t thread;
-    sigset_t all, before;
+    sigset_t all;
     int saved = errno;
     sigfillset(&all);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
+    pthread_sigmask(SIG_BLOCK, &all, &signals_of_starter);
     if (pthread_create(&thread, &attributes, keep, NULL)) is_wanted = false; /* threads do it all */
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_SETMASK, &signals_of_starter, NULL);
     pthread_attr_destroy(&attributes);
     errno = saved;
 }
@@ -91,7 +113,14 @@ void keeper_note_activity(void) {
     if (!atomic_exchange(&activity, true)) ring_bell();
 }
 
+void keeper_note_thread_end(void) {
+    if (!atomic_load(&is_started) || syscall(SYS_gettid) != getpid()) return;
+    atomic_store(&main_has_ended, true);
+    ring_bell();
+}
+
 void keeper_after_fork(void) {
+    atomic_store(&main_has_ended, false);
     atomic_store(&bell, &private_bell);
     atomic_store(&is_started, false);
 }

@@ -36,15 +36,11 @@ static void unlink_in(int at, const char *name, int flags) {
 
 /* ---- what the kernel says about this process ---- */
 
-/* The 22nd word of /proc/self/stat; the second is a name in brackets that may hold anything. */
+/* The twentieth word behind the name. */
 static uint64_t start_time(void) {
-    struct text rest = file_read("", "/proc/self/stat", file_scratch, FILE_SCRATCH_BYTES), number;
+    struct text rest = file_read_own_stat(), number;
     int64_t started = 0;
-    size_t name_end = rest.bytes;
-    while (name_end && rest.at[name_end - 1] != ')') name_end--;
-    rest.at += name_end;
-    rest.bytes -= name_end;
-    for (int place = 3; place <= 22; place++)
+    for (int place = 1; place <= 20; place++)
         if (!text_take_word(&rest, &number)) return 0;
     return text_take_number(&number, &started) ? (uint64_t)started : 0;
 }

@@ -84,6 +84,8 @@ void policy_after_fork(void) {
     keeper_after_fork();
 }
 
+void policy_thread_ends(void) { keeper_note_thread_end(); }
+
 void policy_end(void) { live_close(); }
 
 void policy_stop_looking(void) { machine_stop(); }

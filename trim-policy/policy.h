@@ -10,6 +10,9 @@ HIDDEN void policy_init(void);
 /* In a forked child: the thread that was changing policy's state may be gone. */
 HIDDEN void policy_after_fork(void);
 
+/* The calling thread ends; it has no heap any more. */
+HIDDEN void policy_thread_ends(void);
+
 /* At the exit of the process: nothing of it stays behind. */
 HIDDEN void policy_end(void);
 

@@ -48,6 +48,7 @@ HIDDEN int64_t housekeep_process(int64_t now_ms);
 /* The keeper: starts on the first slow path after policy_init; is told of activity. */
 HIDDEN void keeper_init(void);
 HIDDEN void keeper_note_activity(void);
+HIDDEN void keeper_note_thread_end(void);
 HIDDEN void keeper_after_fork(void);
 
 #endif

@@ -66,7 +66,7 @@ def misuse_of(size):
 def programs(r):
     for threads, operations in ((1, 20000), (4, 5000)):
         command = ("model", "-t", threads, "-n", operations, "-v", operations // 2)
-        yield f"model-based random test, {threads} threads", lambda c=command: r.ours(*c, last="model:", preload=[])
+        yield f"model-based random test, {threads} threads", lambda c=command: r.ours(*c, last="operations=", preload=[])
     for variables in ({}, {"LOWTIDE_CHECK": "2"}):
         with_check = " with LOWTIDE_CHECK=2" * bool(variables)
         for command in ("matrix",), ("matrix", "small-stack"), ("limits", "moved", 1000), ("limits", "regrown", 200):

@@ -291,6 +291,8 @@ static void change_surroundings(char **what) {
 static long unknown_space(long *space) {
     static char text[8192];
     FILE *out = fmemopen(text, sizeof text, "w");
+    *space = 0;
+    if (!out && getenv("WORK_MAY_REFUSE")) return 0;
     CHECK(out);
     setbuf(out, NULL);
     *space = trap_proc_bytes("/proc/self/status", "VmSize:");

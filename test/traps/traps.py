@@ -275,6 +275,8 @@ def all_cases(r):
     yield "C++ thread_local and static destructors", lambda: r.ours("locals")
     for how in ("keys", "late", "atexit", "detached", "pthread-exit", "cancel", "remote"):
         yield f"ends: {how}", lambda h=how: r.ours("ends", h)
+    for how in ("inline", "thread"):
+        yield f"ends: last, LOWTIDE_HOUSEKEEP={how}", lambda h=how: r.ours("ends", "last", timeout=20, LOWTIDE_HOUSEKEEP=h)
     yield "ends: 10,000 threads", lambda: r.ours("ends", "many", "10000")
 
     rounds, library, early, hooks = r.options.rounds, r.options.library, r.path("early.so"), r.path("hooks.so")
