@@ -126,8 +126,8 @@ FAULTS = [
      "(void)make_own;",
      "what a child takes in a page it shares goes past its magazines for ever"),
     ("freed-inherited-block-in-use", "core/core.c",
-     "bool is_unmarked = byte != class_id && is_really_freed(class_id, p);",
-     "bool is_unmarked = false;",
+     "if (is_block_in_use(p, class_id) && !(is_inherited && is_really_freed(class_id, p)))",
+     "(void)is_inherited;\n    if (is_block_in_use(p, class_id))",
      "a block that a child freed in a page it shares passes for one in use"),
     # ---- large buffers ----
     ("seams-lost-at-recall", "core/large.c",
