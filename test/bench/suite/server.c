@@ -82,8 +82,10 @@ static void serve_tide(uint64_t *state, bool is_reader) {
 static void end_sessions(size_t worker) {
     for (size_t shard = worker; shard < SHARDS; shard += WORKERS) {
         size_t *count = &shards[shard].count;
+        pthread_mutex_lock(&shards[shard].lock); /* somebody may have begun the next tide already */
         for (; *count > (size_t)most_sessions / HIGHEST; --*count)
             drop(shards[shard].sessions[*count - 1].block, shards[shard].sessions[*count - 1].size);
+        pthread_mutex_unlock(&shards[shard].lock);
     }
     live_flush();
 }
