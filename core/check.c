@@ -135,7 +135,8 @@ static uint64_t *trailer_of(const void *p) {
 
 static uint64_t mark_of(const void *p) { return key ^ (uintptr_t)p; }
 
-static bool is_junk(const uint64_t *trailer) { return *trailer == JUNK * 0x0101010101010101ull; }
+static const uint64_t junk_word = JUNK * 0x0101010101010101ull;
+static bool is_junk(const uint64_t *trailer) { return *trailer == junk_word; }
 
 static _Atomic(uintptr_t) waiting_buffers[WAITING_BUFFERS];
 static word waiting_bytes; /* of the buffers, and of one that is on its way in or out */
@@ -305,9 +306,22 @@ static void free_buffer(void *p) {
     free_leaving();
 }
 
+/* Of two threads that free it at the same moment one turns its trailer into junk. */
+static void claim(void *p) {
+    uint64_t size;
+    if (has_trailer(p) && is_whole(p, &size)) {
+        uint64_t sealed = size ^ mark_of(p);
+        _Atomic(uint64_t) *trailer = (_Atomic(uint64_t) *)trailer_of(p);
+        if (!atomic_compare_exchange_strong(trailer, &sealed, junk_word))
+            report_misuse("double free", p);
+    } else {
+        size_of(p, true);
+    }
+}
+
 void check_free(void *p) {
     if (is_freed(p)) report_misuse("double free", p);
-    size_of(p, true);
+    claim(p);
     if (is_large(p))
         free_buffer(p);
     else
