@@ -6,7 +6,6 @@
 #include "gate.h"
 
 #include <string.h>
-#include <sys/auxv.h>
 #include <unistd.h>
 
 enum {
@@ -29,8 +28,6 @@ struct quarantine {
     uint32_t places;
     _Atomic(uint32_t) next;
 };
-
-static uint64_t key;
 
 /* ---- what was there before ---- */
 
@@ -100,9 +97,6 @@ static bool is_early(const void *p, bool forget) {
 
 const char *check_start(void) {
     core_init();
-    const void *random = (const void *)getauxval(AT_RANDOM);
-    key = 0x9e3779b97f4a7c15ull;
-    if (random) memcpy(&key, random, sizeof key);
     heap_check_magazines();
     bool is_alone = relaxed_load(&counters.heaps_open) <= (heap_current != &heap_none);
     if (!is_alone) return "LOWTIDE_CHECK=2 comes too late, since threads run already: using 1";
@@ -133,7 +127,7 @@ static uint64_t *trailer_of(const void *p) {
     return (uint64_t *)((uintptr_t)p + room_of(p) - TRAILER_BYTES);
 }
 
-static uint64_t mark_of(const void *p) { return key ^ (uintptr_t)p; }
+static uint64_t mark_of(const void *p) { return (uintptr_t)block_mark(p); }
 
 static const uint64_t junk_word = JUNK * 0x0101010101010101ull;
 static bool is_junk(const uint64_t *trailer) { return *trailer == junk_word; }
@@ -375,7 +369,7 @@ void *check_realloc(void *p, size_t bytes) {
 unsigned check_random(unsigned n) {
     static word state;
     uint64_t x = relaxed_load(&state);
-    if (!x) x = key | 1;
+    if (!x) x = block_key;
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;

@@ -9,11 +9,22 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 int core_check_level = 1;
 struct foreign_calls core_foreign;
 
 static _Atomic(int) stage; /* of core_init: not begun, at work, done */
+
+/* Libc makes its stack canary and its pointer guard of the same 16 bytes; the product tells neither
+ * of them to who finds a mark. */
+static uintptr_t random_key(void) {
+    uint64_t half[2] = {0x9e3779b97f4a7c15, 0xd1b54a32d192ed03};
+    const void *random = (const void *)getauxval(AT_RANDOM);
+    if (random) memcpy(half, random, sizeof half);
+    unsigned __int128 product = (unsigned __int128)half[0] * half[1];
+    return (uintptr_t)(product >> 64 ^ product) | 1ull << 63;
+}
 
 /* Preload's constructor calls this before there are threads; without it the first threads may meet
  * here. */
@@ -22,6 +33,7 @@ void core_init(void) {
     if (LIKELY(acquire_load(&stage) == DONE)) return;
     int expected = NOT_BEGUN;
     if (atomic_compare_exchange_strong(&stage, &expected, AT_WORK)) {
+        block_key = random_key();
         os_init();
         class_init();
         pagemap_init();
@@ -39,9 +51,9 @@ static void *out_of_memory(void) {
  * only the latter holds and the bitmap says no: the program left its own address there. Otherwise
  * the block was freed twice and is the program's already, or was written to after its free; either
  * way it is not handed out. */
-static bool is_really_free(unsigned class_id, void **block, const struct magazine *m) {
+static bool is_really_free(unsigned class_id, void **block) {
     if (pool_block_is_free(class_id, block)) report_misuse("double free", block);
-    if (block[0] == m) return true;
+    if (block[0] == block_mark(block)) return true;
     if (!core_check_level) return false;
     report_misuse(!block[0] || heap_holds(class_id, block) ? "double free"
                                                            : "double free or write after free",
@@ -50,10 +62,9 @@ static bool is_really_free(unsigned class_id, void **block, const struct magazin
 
 /* In a slab, the page with a free block's marks may have been released; freed once more, it looks
  * as if it were in the magazine alone, but its second word is zero. */
-static ALWAYS_INLINE bool is_surely_sound(unsigned class_id, void **block,
-                                          const struct magazine *m) {
-    return block_is_sound(block, m) && (class_id <= SMALL_CLASSES || LIKELY(block[1] != NULL) ||
-                                        !pool_block_is_free(class_id, block));
+static ALWAYS_INLINE bool is_surely_sound(unsigned class_id, void **block) {
+    return block_is_sound(block) && (class_id <= SMALL_CLASSES || LIKELY(block[1] != NULL) ||
+                                     !pool_block_is_free(class_id, block));
 }
 
 /* A block of the class from magazine or pools; once more after giving back everything retained,
@@ -64,7 +75,7 @@ static void *take_block(unsigned class_id, bool *zero) {
     struct magazine *m = &heap_current->magazine[class_id];
     for (void **block; (block = m->top[-1]) != magazine_floor;) {
         m->top--;
-        if (!is_surely_sound(class_id, block, m) && !is_really_free(class_id, block, m)) continue;
+        if (!is_surely_sound(class_id, block) && !is_really_free(class_id, block)) continue;
         heap_busy(false);
         if (zero) *zero = false;
         block[0] = block[1] = NULL;
@@ -96,7 +107,7 @@ static ALWAYS_INLINE void *pop_slab_block(size_t bytes) {
     heap_busy(true);
     struct magazine *m = &heap_current->magazine[class_id];
     void **block = m->top[-1];
-    bool is_sound = is_surely_sound(class_id, block, m);
+    bool is_sound = is_surely_sound(class_id, block);
     if (LIKELY(is_sound)) {
         m->top--;
         block[0] = NULL;
@@ -163,17 +174,15 @@ void *core_memalign(size_t alignment, size_t bytes) {
 
 /* ---- pointers from outside ---- */
 
-/* Freed, and in its pool or a magazine of this thread. Its marks say so; but the page of a slab
- * that held them may have been released, and reads as zero then. */
+/* Freed, and in its pool or a magazine. Its mark says so; but the page of a slab that held it may
+ * have been released, and reads as zero then. */
 static NOINLINE bool is_really_freed(unsigned class_id, void *const *block) {
-    bool is_waiting = block[0] == &heap_current->magazine[class_id];
     return pool_block_is_free(class_id, block) ||
-           (is_waiting && magazine_holds(heap_current, class_id, block));
+           (block[0] == block_mark(block) && heap_holds(class_id, block));
 }
 static ALWAYS_INLINE bool is_freed(unsigned class_id, void *const *block) {
-    bool is_marked = block[0] == &heap_current->magazine[class_id] || block[1] == block;
     bool is_blank = class_id > SMALL_CLASSES && !block[0] && !block[1];
-    return UNLIKELY(is_marked || is_blank) && is_really_freed(class_id, block);
+    return UNLIKELY(block[0] == block_mark(block) || is_blank) && is_really_freed(class_id, block);
 }
 
 static ALWAYS_INLINE bool is_block_in_use(const void *p, unsigned class_id) {

@@ -73,16 +73,16 @@ HIDDEN bool core_may_have_asked(const void *p, size_t bytes);
  * if anything was. */
 HIDDEN bool core_trim(size_t keep_bytes);
 
-/* Double frees. A block in a magazine carries the address of that magazine in its first word: free
- * and refill write it, malloc looks for it and clears it. A block in its pool carries its own
- * address in the second word: whoever returns it writes that, refill clears it. So a block that was
- * freed twice is found before it would be handed out for the second time, by whichever thread, or
- * by the pool's bitmap at the spill; a second free right after the first is seen at once, on top of
- * the magazine. Looking into the block at each free would find every second free at once, but a
- * cold block's cache miss then stalls the caller (half again the time for random frees over 26 MB,
- * measured), where a store does not. */
-static ALWAYS_INLINE bool block_is_sound(void **block, const struct magazine *m) {
-    return block[0] == m && block[1] != block;
+/* Double frees. A free block is marked in its first word (block_mark), and in its pool carries its
+ * own address in the second: whoever returns it writes that, refill clears it. malloc looks at both
+ * and takes the mark away, so that a block is handed out once for each time it was freed, by
+ * whichever thread. free looks for the mark, too, which tells every second free at once; but in a
+ * heap larger than the caches the miss would stall the caller (half again the time for random frees
+ * over 26 MB, measured), where a store does not. There it compares the block with the one freed
+ * last, and other double frees are found before the block would be handed out for the second time,
+ * or by the pool's bitmap at the spill. */
+static ALWAYS_INLINE bool block_is_sound(void *const *block) {
+    return block[0] == block_mark(block) && block[1] != block;
 }
 
 static ALWAYS_INLINE void *core_malloc(size_t bytes) {
@@ -92,7 +92,7 @@ static ALWAYS_INLINE void *core_malloc(size_t bytes) {
         (struct magazine *)((char *)heap_current->magazine + ((bytes + 15) & ~(size_t)15));
     void **top = m->top;
     void **block = top[-1];
-    if (UNLIKELY(!block_is_sound(block, m))) return core_malloc_slow(bytes);
+    if (UNLIKELY(!block_is_sound(block))) return core_malloc_slow(bytes);
     m->top = top - 1;
     heap_busy(false);
     __builtin_prefetch(top[-2]);
@@ -117,12 +117,17 @@ static ALWAYS_INLINE void core_free(void *p) {
     CHECK_BLOCK_START(map, step, address, slow);
     struct magazine *m = (struct magazine *)((char *)heap_current->magazine + step);
     void **top = m->top;
-    if (UNLIKELY(top[-1] == p)) goto slow;
+    void *mark = block_mark(p);
+    if (LIKELY(!heap_thread.is_heap_cold)) {
+        if (UNLIKELY(*(void **)p == mark)) goto slow;
+    } else if (UNLIKELY(top[-1] == p)) {
+        goto slow;
+    }
     if (UNLIKELY(top == m->limit)) {
         heap_spill(p, m);
         return;
     }
-    *(struct magazine **)p = m;
+    *(void **)p = mark;
     *top = p;
     atomic_signal_fence(memory_order_seq_cst); /* as set_top: a child may be forked in between */
     m->top = top + 1;

@@ -17,7 +17,10 @@
 #include <errno.h>
 #include <string.h>
 
-enum { HOOK_INTERVAL = 16 };
+enum {
+    HOOK_INTERVAL = 16,
+    WARM_BYTES = 2 << 20, /* that processors' caches hold */
+};
 
 #define NO_MAGAZINES                                                                          \
     {                                                                                         \
@@ -26,6 +29,7 @@ enum { HOOK_INTERVAL = 16 };
     }
 struct heap heap_none = NO_MAGAZINES, heap_gone = NO_MAGAZINES;
 _Thread_local struct heap_thread heap_thread = {.current = &heap_none};
+uintptr_t block_key;
 TABLE _Atomic(struct heap *) heap_table[MAX_HEAPS];
 _Atomic(uint32_t) heap_count;
 void (*heap_opened_hook)(void);
@@ -192,21 +196,21 @@ static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
     uint64_t n = relaxed_load(&heap->refills) + relaxed_load(&heap->spills);
     if (n % HOOK_INTERVAL) return;
     magazines_note_held(heap);
+    heap_thread.is_heap_cold = relaxed_load(&counters.taken_bytes) > WARM_BYTES;
     if (heap_slow_path_hook) heap_slow_path_hook();
 }
 
-/* As freed into the magazine, and no longer as returned to its pool (pool.c writes that). The
- * second word is not zero, which saves malloc a question where it is a slab's block. */
-static void block_mark(void *block, struct magazine *m) {
-    ((void **)block)[0] = m;
-    ((void **)block)[1] = m;
+/* As freed into a magazine, and no longer as returned to its pool (pool.c writes that). The second
+ * word is not zero, which saves malloc a question where it is a slab's block. */
+static void put_marks(void **block) { block[0] = block[1] = block_mark(block); }
+static void *without_marks(void **block) {
+    block[0] = block[1] = NULL;
+    return block;
 }
 
 static void *take_one(unsigned class_id, bool *zero) {
     void *block = NULL;
-    if (!pool_take(class_id, 1, &block, zero)) return NULL;
-    block_mark(block, NULL);
-    return block;
+    return pool_take(class_id, 1, &block, zero) ? without_marks(block) : NULL;
 }
 
 static void *refill(unsigned class_id, bool *zero) {
@@ -215,7 +219,7 @@ static void *refill(unsigned class_id, bool *zero) {
     if (!heap || zero) return take_one(class_id, zero);
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
-    if (m->top > d->base) return *--m->top; /* the hook freed */
+    if (m->top > d->base) return without_marks(*--m->top); /* the hook freed */
     magazine_grow(heap, class_id);
     if (!d->capacity) return take_one(class_id, zero);
     void *ascending[MAGAZINE_BLOCKS];
@@ -225,17 +229,15 @@ static void *refill(unsigned class_id, bool *zero) {
     if (!got) return NULL;
     if (UNLIKELY(m->top > d->base || d->capacity < got)) { /* who wraps mmap has been here */
         if (got > 1) pool_return(class_id, ascending + 1, got - 1);
-        block_mark(ascending[0], NULL);
-        return ascending[0];
+        return without_marks(ascending[0]);
     }
     magazine_note_refill(d, got);
     for (unsigned i = 0; i < got; i++) { /* what came in ascending order goes out in it */
-        block_mark(ascending[i], m);     /* which fetches the line, too */
+        put_marks(ascending[i]);         /* which fetches the line, too */
         d->base[got - 1 - i] = ascending[i];
     }
     set_top(m, d->base + got - 1);
-    block_mark(ascending[0], NULL);
-    return ascending[0];
+    return without_marks(ascending[0]);
 }
 
 void *heap_refill(unsigned class_id, bool *zero) {
@@ -252,10 +254,10 @@ static void spill(void *block, unsigned class_id) {
     struct magazine *m = &heap_current->magazine[class_id];
     if (m->top == m->limit && heap && !magazine_grow(heap, class_id))
         magazine_spill(heap, class_id);
+    *(void **)block = block_mark(block);
     if (m->top == m->limit) { /* no heap, or no capacity */
         pool_return(class_id, &block, 1);
     } else {
-        *(struct magazine **)block = m;
         *m->top = block;
         set_top(m, m->top + 1);
     }
@@ -275,16 +277,10 @@ void heap_spill(void *block, struct magazine *m) {
     heap_busy(false);
 }
 
-/* Whether the first word looks like the mark of a magazine of the class, any heap's: those begin on
- * a page. */
-static bool may_wait(void *const *block, unsigned class_id) {
-    return (uintptr_t)block[0] % PAGE_BYTES == class_id * sizeof(struct magazine);
-}
-
 void heap_return_block(void *block, unsigned class_id) {
-    if (UNLIKELY(may_wait(block, class_id))) {
-        if (magazine_holds(heap_current, class_id, block)) report_misuse("double free", block);
-        ((void **)block)[1] = block; /* if it waits in another's, that one will see */
+    if (UNLIKELY(*(void **)block == block_mark(block)) && heap_holds(class_id, block)) {
+        if (core_check_level) report_misuse("double free", block);
+        return;
     }
     struct heap *gate = gate_enter();
     struct heap *heap = heap_of_thread();

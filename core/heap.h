@@ -1,8 +1,8 @@
 /* Heaps: a thread's magazines, in front of the pools.
  *
  * A magazine is a stack of free blocks of one class. `top` points behind the last block, and the
- * slot below the first points to the floor, which looks like a block without a mark: malloc's test
- * of the mark is its test for "empty", too, and free compares `top` with `limit` for "full". A
+ * slot below the first points to the floor, which is a block without a mark: malloc's test of
+ * the mark is its test for "empty", too, and free compares `top` with `limit` for "full". A
  * class that the thread does not use, and every page-map byte that is no class at all, has an empty
  * magazine of no capacity, so the fast paths need no test for them either.
  *
@@ -71,6 +71,7 @@ struct heap_thread {
     struct heap *current;
     struct heap *lent;       /* core/lend.h */
     volatile bool is_busy;   /* in malloc or free */
+    bool is_heap_cold;       /* larger than caches: free does not look into blocks */
     volatile uint32_t depth; /* slow paths entered (core/gate.h) */
 };
 extern HIDDEN _Thread_local struct heap_thread heap_thread
@@ -89,6 +90,12 @@ static inline void heap_busy(bool is_busy) {
 static inline bool heap_is_in_use(void) { return heap_thread.is_busy || heap_thread.depth; }
 extern HIDDEN struct heap heap_none, heap_gone;
 extern HIDDEN void *magazine_floor[2];
+
+/* The first word of a free block: its address, coded with a key of this process. The key's top bit
+ * is set, so that no mark is NULL or an address. */
+extern HIDDEN uintptr_t block_key;
+static inline void *block_mark(const void *block) { return (void *)((uintptr_t)block ^ block_key); }
+
 extern HIDDEN _Atomic(struct heap *) heap_table[MAX_HEAPS];
 extern HIDDEN _Atomic(uint32_t) heap_count;
 

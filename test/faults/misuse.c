@@ -431,6 +431,13 @@ static void open_own_file(const char *path) {
     if (open(path, O_WRONLY | O_CREAT, 0600) != STDERR_FILENO) exit(3);
 }
 
+/* More than free looks into for double frees. */
+static void hold_much(void) {
+    enum { BLOCKS = 40000, BLOCK_BYTES = 200 };
+    for (int i = 0; i < BLOCKS; i++)
+        if (!(hidden = (uintptr_t)malloc(BLOCK_BYTES))) exit(3);
+}
+
 static void make_mistake_in(const char *place) {
     sigset_t abort_only;
     sigemptyset(&abort_only);
@@ -442,6 +449,7 @@ static void make_mistake_in(const char *place) {
     if (!strcmp(place, "blocked")) pthread_sigmask(SIG_BLOCK, &abort_only, NULL);
     if (!strcmp(place, "ignored")) signal(SIGABRT, SIG_IGN);
     if (!strcmp(place, "handled")) signal(SIGABRT, note_handled);
+    if (!strcmp(place, "cold")) hold_much();
     if (*place == '/') open_own_file(place);
     if (!strcmp(place, "handler")) raise_handler(0);
     else if (!strcmp(place, "altstack")) raise_handler(SA_ONSTACK);
