@@ -5,7 +5,7 @@ fault every request is served, and no address space and no block is lost. One li
 usage: inject.py --library LIB --programs DIRECTORY [--only TEXT] [--without-preload] [--most N] [--share K --shares N]
 
 --most: of each call's places so many are tried, spread over all, with the errors by turns; where that is all of them or more,
-with each error (30 unless told). --share: of those only every Nth, from the Kth on, so that a long run can be made in parts.
+with each error (30 unless told). Of a brief form of the work all places are tried in any case. --share: of those only every Nth, from the Kth on, so that a long run can be made in parts.
 """
 import json
 import os
@@ -23,6 +23,7 @@ from cases import MIB, Skipped, check  # noqa: E402
 ERRORS = ("ENOMEM", "EAGAIN", "EINVAL")
 CALLS = ("mmap", "munmap", "madvise", "mremap")
 CHECKED = {"LOWTIDE_CHECK": "2"}
+EVERY = 1000000
 # Arenas are mapped ahead; threads that meet or do not meet need a heap more or less. Where nothing is unmapped (LOWTIDE_RETURN) the
 # address space follows the peak, which alone differs by 8 of 73 MB between runs in which nothing is refused: a third of it.
 SPACE_SLACK = 8 * MIB
@@ -52,22 +53,23 @@ class Runner(cases.Runner):
         preload = [self.options.library] + ([self.path(injector)] if injector else [])
         return self.outcome(self.run("work", *arguments, preload=preload, LOWTIDE_STATS="1", **variables))
 
-    def clean(self, injector, variables):
+    def clean(self, arguments, injector, variables):
         """The calls of each kind, the address space and the live bytes where nothing is refused: the most of three runs."""
-        runs = [self.work(injector=injector, INJECT_COUNTS="1", **variables) for _ in range(3)]
+        runs = [self.work(*arguments, injector=injector, INJECT_COUNTS="1", **variables) for _ in range(3)]
         return {key: max(run[key] for run in runs) for key in runs[0]}
 
-    def refuse(self, call, how, injector="inject.so", most=None, **variables):
+    def refuse(self, call, how, *arguments, injector="inject.so", most=None, **variables):
         most = most or self.options.most
+        places = EVERY if "brief" in arguments else most
         variables = {"LOWTIDE_LIVE": "0", **variables}  # its page comes with the 100th ms, in some runs
-        clean = self.clean(injector, variables)
+        clean = self.clean(arguments, injector, variables)
         check(clean[call], f"no {call} is made")
         errors, wrong, runs, refusals = ERRORS if clean[call] <= most else (), [], 0, 0
-        for i, n in enumerate(self.spread(clean[call], most)):
+        for i, n in enumerate(self.spread(clean[call], places)):
             for error in errors or ERRORS[i % 3:i % 3 + 1]:
                 runs += 1
                 try:
-                    found = self.work(injector=injector, INJECT=f"{call}:{n}:{how}:{error}", **variables)
+                    found = self.work(*arguments, injector=injector, INJECT=f"{call}:{n}:{how}:{error}", **variables)
                     refusals += found["refusals"]
                     lost = found["space"] - clean["space"]
                     unknown = found["unknown"] - clean["unknown"]
@@ -152,11 +154,13 @@ def all_cases(r):
         for how in ("once", "on"):
             yield f"{call} {how}", lambda c=call, h=how: r.refuse(c, h)
     for how in ("once", "on"):
-        yield f"process_madvise {how}", lambda h=how: r.refuse("process_madvise", h, "batch.so")
+        yield f"process_madvise {how}", lambda h=how: r.refuse("process_madvise", h, injector="batch.so")
         yield f"mprotect {how}, LOWTIDE_CHECK=2", lambda h=how: r.refuse("mprotect", h, **CHECKED)
         yield f"all {how}, LOWTIDE_CHECK=2", lambda h=how: r.refuse("all", h, most=few, **CHECKED)
         for value in ("dontneed", "free"):
             yield f"all {how}, LOWTIDE_RETURN={value}", lambda h=how, v=value: r.refuse("all", h, most=few, LOWTIDE_RETURN=v)
+        for call, variables in [(call, {}) for call in CALLS] + [("mprotect", CHECKED)]:
+            yield f"brief work, each {call} {how}", lambda c=call, h=how, v=variables: r.refuse(c, h, "brief", **v)
     for call in CALLS + ("process_madvise", "mprotect"):
         yield f"{call} by a filter, for ever", lambda c=call: r.by_filter(c)
         yield f"{call} by strace", lambda c=call: r.by_strace(c)

@@ -10,6 +10,7 @@
  *   work user ID              rights given up for good
  *   work seccomp CALL ERRNO   a filter refuses all calls of that kind from now on; nothing is lifted
  *   work midway ...           the same, but only after the first round
+ *   work brief                one thread and a tenth of the work, in which each call can be refused in turn
  *
  * Prints the address space in the end, how many requests were refused, and ok. */
 #define _GNU_SOURCE
@@ -39,7 +40,7 @@ struct work {
     long refused;
 };
 static struct work main_work;
-static bool may_refuse = true;
+static bool may_refuse = true, is_brief;
 
 /* ---- contents ---- */
 
@@ -134,20 +135,22 @@ static void small_blocks(struct work *w, int n) {
 }
 
 static void slabs(struct work *w) {
-    for (int i = 2000; i < 2160; i++) take(w, &w->slot[i], between(w, 513, i % 3 ? 9000 : 128000), any_kind(w));
-    give_some(w, 2000, 2160, 3);
+    int end = is_brief ? 2016 : 2160;
+    for (int i = 2000; i < end; i++) take(w, &w->slot[i], between(w, 513, i % 3 ? 9000 : 128000), any_kind(w));
+    give_some(w, 2000, end, 3);
     malloc_trim(0);
-    for (int i = 2000; i < 2160; i += 3) take(w, &w->slot[i], between(w, 4097, 60000), CALLOC);
-    for (int i = 2001; i < 2160; i += 3) resize(w, &w->slot[i], between(w, 600, 100000));
-    give_some(w, 2000, 2160, 5);
+    for (int i = 2000; i < end; i += 3) take(w, &w->slot[i], between(w, 4097, 60000), CALLOC);
+    for (int i = 2001; i < end; i += 3) resize(w, &w->slot[i], between(w, 600, 100000));
+    give_some(w, 2000, end, 5);
 }
 
 static void large_buffers(struct work *w) {
-    for (int i = 2200; i < 2216; i++) take(w, &w->slot[i], between(w, 140000, 500000), any_kind(w));
-    for (int i = 2200; i < 2216; i += 2) give(&w->slot[i]);
+    int end = is_brief ? 2206 : 2216;
+    for (int i = 2200; i < end; i++) take(w, &w->slot[i], between(w, 140000, 500000), any_kind(w));
+    for (int i = 2200; i < end; i += 2) give(&w->slot[i]);
     take(w, &w->slot[2220], 900000, MALLOC); /* of pieces */
     take(w, &w->slot[2221], 1100000, CALLOC);
-    for (int i = 2201; i < 2216; i += 2) resize(w, &w->slot[i], w->slot[i].bytes + between(w, 60000, 500000));
+    for (int i = 2201; i < end; i += 2) resize(w, &w->slot[i], w->slot[i].bytes + between(w, 60000, 500000));
     resize(w, &w->slot[2220], 2000000);
     resize(w, &w->slot[2221], 200000);
     for (size_t bytes = 150000; bytes < 1500000; bytes += bytes / 3) resize(w, &w->slot[2222], bytes);
@@ -220,12 +223,12 @@ static void child(struct work *w) {
 }
 
 static void round_of_work(struct work *w) {
-    small_blocks(w, 2000);
+    small_blocks(w, is_brief ? 200 : 2000);
     slabs(w);
     large_buffers(w);
-    threads(w);
+    if (!is_brief) threads(w);
     malloc_trim(0);
-    child(w);
+    if (!is_brief) child(w);
     usleep(1000);
     large_buffers(w);
     for (int i = 0; i < SLOTS; i += 2) give(&w->slot[i]);
@@ -305,7 +308,8 @@ static long unknown_space(long *space) {
 int main(int argc, char **argv) {
     struct work *w = &main_work;
     bool is_midway = argc > 1 && !strcmp(argv[1], "midway");
-    char **what = argv + 1 + is_midway;
+    is_brief = argc > 1 && !strcmp(argv[1], "brief");
+    char **what = argv + 1 + (is_midway || is_brief);
     w->seed = 88172645463325252ull;
     if (!is_midway) change_surroundings(what);
     syscall(SYS_munmap, 0x111000, 0); /* seen in a trace: what comes before is not the work's */
@@ -315,7 +319,7 @@ int main(int argc, char **argv) {
         change_surroundings(what);
         usleep(120000); /* housekeeping is due, and looks at the machine */
     }
-    round_of_work(w);
+    if (!is_brief) round_of_work(w);
     call_injector("inject_lift");
     may_refuse = getenv("WORK_MAY_REFUSE") || (*what && !strcmp(*what, "seccomp"));
     round_of_work(w);

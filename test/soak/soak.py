@@ -24,7 +24,7 @@ from parts import PARTS  # noqa: E402
 
 ROOT = HERE.parent.parent
 ENOUGH = 0.95       # of a part's share: what is left would be a turn that proves nothing
-GRACE_S = 300       # a turn that has not ended so long after its time hangs
+GRACE_S = 900       # a turn that has not ended so long after its time hangs
 FIGURE = re.compile(r"^(\w+)=([-+]?\d+(?:\.\d+)?)$", re.M)
 COUNTS = re.compile(r"^[\w ]+: (\d+) passed, \d+ failed", re.M)
 
