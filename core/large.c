@@ -280,12 +280,17 @@ static bool fill_end(uintptr_t base, struct growth *g) {
     return is_whole;
 }
 
-/* The kernel lengthens its last mapping. */
+/* The kernel lengthens its last mapping. It is asked before there are leaves for what may be
+ * terabytes, since those stay. */
 static bool lengthen_to(struct growth *g, size_t bytes) {
     uintptr_t end = g->base + g->bytes, last = g->base;
-    if (!pagemap_reserve(g->base, bytes) || pagemap_class(end) != CLASS_NONE) return false;
+    if (pagemap_class(end) != CLASS_NONE) return false;
     for (size_t n; (n = first_mapping_bytes(last, end - last)) < end - last;) last += n;
     if (!os_resize_in_place(last, end - last, g->base + bytes - last)) return false;
+    if (!pagemap_reserve(end, bytes - g->bytes)) {
+        os_discard(end, bytes - g->bytes);
+        return false;
+    }
     address_range_added(end, bytes - g->bytes);
     pagemap_fill(end, bytes - g->bytes, CLASS_LARGE_BODY);
     count_add(&counters.large_mapped_bytes, (int64_t)(bytes - g->bytes));

@@ -34,9 +34,24 @@ size_t os_page_bytes = PAGE_BYTES;
 bool os_keep_huge_pages;
 bool os_return_lazily;
 
+/* Where what is zero at start lies; the linker knows. */
+extern HIDDEN char __bss_start[], _end[];
+
+/* Tables there are sparse, and longer than a huge page: where the system has these everywhere, the
+ * first word written would make one resident. A direct call, since a wrapper may allocate, for
+ * which it is too early. */
+static void keep_tables_sparse(void) {
+    uintptr_t mask = os_page_bytes - 1, begin = ((uintptr_t)__bss_start + mask) & ~mask;
+    uintptr_t end = ((uintptr_t)_end + mask) & ~mask;
+    int saved = errno;
+    if (begin < end) direct_madvise((void *)begin, end - begin, MADV_NOHUGEPAGE);
+    errno = saved;
+}
+
 void os_init(void) {
     size_t page = getauxval(AT_PAGESZ);
     if (page >= PAGE_BYTES) os_page_bytes = page;
+    keep_tables_sparse();
 }
 
 static uintptr_t map_anywhere(size_t bytes, uintptr_t hint) {
@@ -150,9 +165,20 @@ bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes) {
     return done;
 }
 
+/* Ranges side by side that the kernel did not join cannot be moved in one call. Nor can they be
+ * lengthened, and with that it refuses them by an error of their own; a whole one it refuses to
+ * lengthen over the main thread's stack, at the upper end. A direct call, since nothing changes. */
+static bool is_one_mapping(uintptr_t base, size_t bytes) {
+    size_t too_long = ((size_t)1 << ADDRESS_BITS) - os_page_bytes;
+    return direct_mremap((void *)base, bytes, too_long, 0) != MAP_FAILED || errno != EFAULT;
+}
+
+/* Kernels before 6.17 unmap the target before they look at `from`. What another thread maps into
+ * the hole would be taken for the target, so that what they would refuse is not tried. */
 bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes) {
     int saved = errno;
-    bool done = os_calls.mremap((void *)from, from_bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+    bool done = is_one_mapping(from, from_bytes) &&
+                os_calls.mremap((void *)from, from_bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
                                 (void *)to) != MAP_FAILED;
     errno = saved;
     return done;

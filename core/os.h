@@ -30,7 +30,7 @@ extern HIDDEN size_t os_page_bytes;    /* 4096, 16384 or 65536 */
 extern HIDDEN bool os_keep_huge_pages; /* leave transparent huge pages as the system has them */
 extern HIDDEN bool os_return_lazily;   /* MADV_FREE instead of MADV_DONTNEED */
 
-/* Reads the page size. */
+/* Reads the page size, and keeps huge pages from the library's own tables. */
 HIDDEN void os_init(void);
 
 /* Fresh zero pages aligned to `alignment` (a power of two, at least the OS page), near `hint` where
@@ -57,8 +57,8 @@ HIDDEN uint64_t os_release_ranges(const struct iovec *ranges, unsigned n);
 HIDDEN bool os_resize_in_place(uintptr_t base, size_t old_bytes, size_t new_bytes);
 
 /* Moves the pages at `from` over the mapping at `to` (of `to_bytes`, which is replaced); `from` is
- * gone afterwards. False: `from` is as it was; `to` may be gone, since older kernels unmap it
- * before they look at `from`. */
+ * gone afterwards. False: `from` is as it was; `to` may be gone where a kernel before 6.17 refuses
+ * for want of mappings or memory. */
 HIDDEN bool os_move(uintptr_t from, size_t from_bytes, uintptr_t to, size_t to_bytes);
 
 static inline size_t os_round_up(size_t bytes) {

@@ -1,6 +1,6 @@
 /* What the heap looks like from outside, and programs for the runner to look at.
  *
- *   heap huge         no transparent huge page backs the heap, whatever the system's setting
+ *   heap huge         no transparent huge page backs the heap or the library's tables, whatever the system's setting
  *   heap single       one thread, and no file descriptor of the library's stays open
  *   heap released     every release is seen by a library that counts them (counted.so preloaded after)
  *   heap edge         allocations and frees across an arena's edge, a million; the runner counts system calls
@@ -37,6 +37,19 @@ static void check_vma(FILE *maps, void *block) {
     CHECK(huge_kib == 0 && is_huge_off);
 }
 
+/* The first mapping without a name behind a library's own. */
+static void *tables_of(FILE *maps, const char *library) {
+    char line[512];
+    unsigned long from, to, end = 0;
+    rewind(maps);
+    while (fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) != 2) continue;
+        if (end == from && !strchr(line, '/')) return (void *)from;
+        end = strstr(line, library) ? to : 0;
+    }
+    return NULL;
+}
+
 static void test_huge(void) {
     static const size_t size[] = {24, 500, 3000, 50000, 200000, 5 * MIB, 20 * MIB};
     enum { N = 3000 };
@@ -53,6 +66,9 @@ static void test_huge(void) {
     CHECK(maps);
     for (int i = 0; i < N; i += i < 60 ? 1 : 97) check_vma(maps, p[i]);
     check_vma(maps, grown);
+    void *tables = tables_of(maps, "/liblowtide.so");
+    CHECK(tables);
+    check_vma(maps, tables);
     fclose(maps);
 }
 
