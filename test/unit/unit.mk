@@ -16,7 +16,7 @@ UNIT_ENVIRONMENT_unit-asan := ASAN_OPTIONS=detect_leaks=0
 UNIT_ENVIRONMENT_unit-tsan := TSAN_OPTIONS=halt_on_error=1:exitcode=66
 UNIT_JOBS ?= 2
 # A test that hangs is ended by its alarm (unit.c) and counted; should Criterion itself hang, everything is.
-UNIT_RUN := timeout -k 5 120
+UNIT_RUN := timeout -k 5 400
 
 define UNIT_BUILD
 $$(BUILD)/test/$(1): $$(addprefix $$(BUILD)/test/objects/$(1)/,$$(UNIT_OBJECTS))
