@@ -1,5 +1,9 @@
-/* Large buffers: what the page map and the counters say of buffers that were assembled or resized. */
+/* Large buffers: what the page map and the counters say of buffers that were assembled or resized, or could not be. */
 #include "unit.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 TestSuite(large_counts, .init = core_init);
 
@@ -43,4 +47,22 @@ Test(large_counts, spare_pages_are_those_of_the_size_at_last) {
     core_free(p);
     cr_assert_eq(counters.large_spare_pages, 0);
     assert_sound();
+}
+
+/* They stay, and would use up the address space of a program that may have little. */
+Test(large_counts, refused_growth_makes_no_leaves) {
+    struct rlimit before, less;
+    unsigned long pages;
+    char *p = allocate(1 << 20);
+    size_t leaves = pagemap_leaf_bytes();
+    FILE *statm = fopen("/proc/self/statm", "r");
+    cr_assert(statm && fscanf(statm, "%lu", &pages) == 1 && !getrlimit(RLIMIT_AS, &before));
+    less = before;
+    less.rlim_cur = pages * (size_t)sysconf(_SC_PAGESIZE) + ((size_t)1 << 30);
+    setrlimit(RLIMIT_AS, &less);
+    void *grown = large_resize(p, (size_t)8 << 30), *taken = core_malloc((size_t)8 << 30);
+    setrlimit(RLIMIT_AS, &before);
+    cr_assert(!grown && !taken);
+    cr_assert_eq(pagemap_leaf_bytes(), leaves);
+    fclose(statm);
 }
