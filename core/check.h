@@ -11,7 +11,7 @@
  * block leaves the quarantine (at the latest when the process ends), a double free at the second
  * call. Buffers above SLAB_MAX end at pages without access, so a write there is SIGSEGV; of those
  * that wait only the first page is kept, and whoever reads or writes behind it is stopped likewise.
- * How many wait is bounded by bytes (check.c). The key comes from the kernel (AT_RANDOM).
+ * How many wait is bounded by bytes (check.c). The key is that of the marks (heap.h).
  */
 #ifndef LOWTIDE_CORE_CHECK_H
 #define LOWTIDE_CORE_CHECK_H
