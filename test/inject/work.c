@@ -146,16 +146,17 @@ static void slabs(struct work *w) {
 
 static void large_buffers(struct work *w) {
     int end = is_brief ? 2206 : 2216;
-    for (int i = 2200; i < end; i++) take(w, &w->slot[i], between(w, 140000, 500000), any_kind(w));
+    size_t most = is_brief ? 1000000 : 3000000; /* to touch pages is most of the time */
+    for (int i = 2200; i < end; i++) take(w, &w->slot[i], between(w, 140000, most / 6), any_kind(w));
     for (int i = 2200; i < end; i += 2) give(&w->slot[i]);
-    take(w, &w->slot[2220], 900000, MALLOC); /* of pieces */
-    take(w, &w->slot[2221], 1100000, CALLOC);
-    for (int i = 2201; i < end; i += 2) resize(w, &w->slot[i], w->slot[i].bytes + between(w, 60000, 500000));
-    resize(w, &w->slot[2220], 2000000);
+    take(w, &w->slot[2220], most * 3 / 10, MALLOC); /* of pieces */
+    take(w, &w->slot[2221], most * 11 / 30, CALLOC);
+    for (int i = 2201; i < end; i += 2) resize(w, &w->slot[i], w->slot[i].bytes + between(w, 60000, most / 6));
+    resize(w, &w->slot[2220], most * 2 / 3);
     resize(w, &w->slot[2221], 200000);
-    for (size_t bytes = 150000; bytes < 1500000; bytes += bytes / 3) resize(w, &w->slot[2222], bytes);
+    for (size_t bytes = 150000; bytes < most / 2; bytes += bytes / 3) resize(w, &w->slot[2222], bytes);
     resize(w, &w->slot[2222], 900);
-    take(w, &w->slot[2223], 3000000, CALLOC);
+    take(w, &w->slot[2223], most, CALLOC);
     give_some(w, 2200, 2224, 3);
 }
 
