@@ -176,21 +176,35 @@ static double time_pair(size_t bytes) {
     return best * 1e9;
 }
 
-static void test_many(void) {
-    enum { BLOCKS = 160000 }; /* two an arena */
-    char **p = mmap(NULL, BLOCKS * sizeof *p, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(p != MAP_FAILED);
-    double few_small = time_pair(300), few_slab = time_pair(40000);
-    for (int i = 0; i < BLOCKS; i++) {
+static void fill_arenas(char **p, int blocks) { /* two an arena */
+    for (int i = 0; i < blocks; i++) {
         CHECK(p[i] = malloc(131072));
         p[i][0] = 1;
     }
-    double many_small = time_pair(300), many_slab = time_pair(40000), started = seconds();
-    for (int i = 0; i < BLOCKS / 2; i++) free(p[i * 2]);
-    for (int i = 0; i < BLOCKS / 2; i++) free(p[i * 2 + 1]);
-    double all = (seconds() - started) / BLOCKS * 1e9;
-    printf("few arenas %.0f and %.0f ns, 80,000 arenas %.0f and %.0f ns; %.0f ns to free and unmap each\n", few_small, few_slab, many_small, many_slab, all);
-    CHECK(many_small < few_small * 4 + 50 && many_slab < few_slab * 4 + 200 && all < 20000);
+}
+
+/* Nanoseconds for each. */
+static double free_all(char **p, int blocks) {
+    double started = seconds();
+    for (int i = 0; i < blocks / 2; i++) free(p[i * 2]);
+    for (int i = 0; i < blocks / 2; i++) free(p[i * 2 + 1]);
+    return (seconds() - started) / blocks * 1e9;
+}
+
+/* What unmapping takes is the kernel's, and the machine's at that moment, so that the few are freed right after the many. */
+static void test_many(void) {
+    enum { MANY = 160000, FEW = MANY / 20 };
+    char **p = mmap(NULL, MANY * sizeof *p, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    double few_small = time_pair(300), few_slab = time_pair(40000);
+    fill_arenas(p, MANY);
+    double many_small = time_pair(300), many_slab = time_pair(40000);
+    double many_all = free_all(p, MANY);
+    fill_arenas(p, FEW);
+    double few_all = free_all(p, FEW);
+    printf("few arenas %.0f and %.0f ns, 80,000 arenas %.0f and %.0f ns; to free and unmap each %.0f ns of 4,000, %.0f of 80,000\n",
+           few_small, few_slab, many_small, many_slab, few_all, many_all);
+    CHECK(many_small < few_small * 4 + 50 && many_slab < few_slab * 4 + 200 && many_all < few_all * 4);
 }
 
 /* ---- statistics ---- */
