@@ -355,7 +355,10 @@ void *large_alloc(size_t bytes, size_t alignment, size_t *dirty) {
 
 void large_free(void *p) {
     uintptr_t base = (uintptr_t)p;
-    if (base & (OWNER_BYTES - 1) || pagemap_class(base) != CLASS_LARGE)
+    unsigned class_id = pagemap_class(base);
+    /* It was a buffer's when the caller looked: another thread has just freed it. */
+    if (class_id < CLASS_LARGE) report_misuse("double free", p);
+    if (base & (OWNER_BYTES - 1) || class_id != CLASS_LARGE)
         report_misuse("free of an interior pointer", p);
     uintptr_t owner = atomic_exchange(pagemap_owner(base), 0);
     if (!owner) report_misuse("double free", p);
