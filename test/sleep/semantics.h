@@ -42,7 +42,8 @@
     X(wait)                                                                                        \
     X(waitpid)                                                                                     \
     X(wait3)                                                                                       \
-    X(wait4) X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait) X(pthread_cond_wait)          \
+    X(wait4)                                                                                       \
+    X(waitid) X(sem_wait) X(sem_timedwait) X(sem_clockwait) X(pthread_cond_wait)                   \
         X(pthread_cond_timedwait) X(pthread_cond_clockwait) X(pthread_join) X(pause) X(sigsuspend) \
             X(sleep) X(usleep) X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(accept)           \
                 X(accept4) X(__read_chk) X(__recv_chk) X(__recvfrom_chk) X(poll) X(__poll_chk)     \
@@ -105,6 +106,7 @@ struct run {
 
     /* what came out */
     int64_t began_ns, ended_ns;
+    int64_t awake_ns; /* what the thread ran, or waited for a processor, in the call */
     long mask_before;
     struct note note[NOTES];
     int notes;
@@ -162,6 +164,7 @@ void complain(struct run *r, const char *format, ...) __attribute__((format(prin
 /* Around the call: errno's canary, the clock, the masks. `result` is noted, and errno. */
 void call_begins(struct run *r);
 void call_ended(struct run *r, long result);
+void call_is_over(struct run *r); /* the clocks alone, where there is no result */
 /* The time left that a call has told must fit what it has slept. */
 void check_left(struct run *r, int64_t left_ns);
 

@@ -42,7 +42,7 @@ void cancel_sleeper(struct run *r) { pthread_cancel(r->sleeper); }
 
 static void on_cancelled(void *run) {
     struct run *r = run;
-    r->ended_ns = now_ns();
+    call_is_over(r);
     note(r, "mask in the clean-up handler", mask_now());
     if (r->holds_mutex) note(r, "unlock", pthread_mutex_unlock(&r->mutex));
 }

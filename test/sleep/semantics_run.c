@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "semantics.h"
 
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -84,10 +85,23 @@ int64_t prepare(enum state state) {
 
 /* ---- the helper ---- */
 
+/* A thread may take long to come to its call on a loaded or slow machine: what is planned is put
+ * off until that lasts for a moment. */
+static void await_call(struct run *r) {
+    enum { BEGUN_MS = 3, TRIES = 400 };
+    int64_t due = r->step[r->hook_steps].at_ns;
+    for (int i = 0; i < TRIES && !(r->began_ns && r->began_ns + BEGUN_MS * MS < now_ns()); i++)
+        rest_ms(1);
+    int64_t delay = now_ns() - due;
+    if (delay > LATE_STEP_MS * MS / 2)
+        for (int i = r->hook_steps; i < r->steps; i++) r->step[i].at_ns += delay;
+}
+
 static void *help(void *run) {
     struct run *r = run;
     for (int i = r->hook_steps; i < r->steps; i++) {
         rest_until(r->step[i].at_ns);
+        if (i == r->hook_steps && !r->forgives_early_step) await_call(r);
         r->step[i].done_ns = now_ns();
         r->step[i].act(r);
     }
@@ -152,18 +166,36 @@ long mask_now(void) {
 
 volatile sig_atomic_t is_in_call;
 
+/* What this thread has run, and waited for a processor; the rest of the time it slept. */
+static int64_t awake_ns(void) {
+    char text[80] = "";
+    int64_t ran = 0, waited = 0;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/schedstat", O_RDONLY);
+    if (fd < 0 || syscall(SYS_read, fd, text, sizeof text - 1) <= 0 ||
+        sscanf(text, "%" SCNd64 " %" SCNd64, &ran, &waited) != 2)
+        ran = waited = 0;
+    if (fd >= 0) syscall(SYS_close, fd);
+    return ran + waited;
+}
+
 void call_begins(struct run *r) {
     r->mask_before = mask_now();
     set_hook(r);
+    r->awake_ns = -awake_ns();
     r->began_ns = now_ns();
     is_in_call = true;
     errno = CANARY;
 }
 
+void call_is_over(struct run *r) {
+    r->ended_ns = now_ns();
+    r->awake_ns += awake_ns();
+}
+
 void call_ended(struct run *r, long result) {
     int error = errno;
     is_in_call = false;
-    r->ended_ns = now_ns();
+    call_is_over(r);
     note(r, "result", result);
     note(r, "errno", error);
     note(r, "signal mask unchanged", mask_now() == r->mask_before);
