@@ -146,6 +146,14 @@ def slack(sample, threads):
     return 32 * 1024 * (threads + 1) + (256 * 1024 * (threads - 1) if sample.how == "drop" else 0)
 
 
+class Step:
+    """To a level: since when memory fell, and when it had got there. A kernel may take a second to hand out a few hundred MiB."""
+    def __init__(self, level, go=lambda level: None):
+        self.level, self.begun = level, time.monotonic()
+        go(level)
+        self.there = time.monotonic()
+
+
 def judge_retained(watched, level, begin, end):
     """All samples are within the level's cap from some moment on; returns (seconds until then, most retained after)."""
     samples = watched.samples(begin, end)
@@ -166,16 +174,17 @@ def judge_low(watched, begin, end):
 
 
 def judge_rise(watched, steps, end):
-    """steps: (level, when memory got there), low first. Returns text."""
+    """steps: low first. Returns text."""
     changes = watched.changes()
     check(changes, "no line about the level of memory")
-    said = [f"low {judge_low(watched, steps[0][1], steps[1][1]) / MIB:.1f} MiB"]
-    for (level, begin), (_, after) in zip(steps[1:], steps[2:] + [("", end)]):
-        seen = [c for c in changes if begin < c.at < after]
+    said = [f"low {judge_low(watched, steps[0].begun, steps[1].begun) / MIB:.1f} MiB"]
+    for step, after in zip(steps[1:], [next_step.begun for next_step in steps[2:]] + [end]):
+        level, seen = step.level, [c for c in changes if step.begun < c.at < after]
         check([c.level for c in seen] == [level], f"when memory got {level}, the lines were {[c.level for c in seen]}")
-        check(seen[0].at - begin < LATEST_S, f"{level} was said after {seen[0].at - begin:.2f} s")
-        seconds, most = judge_retained(watched, level, begin, after)
-        said.append(f"{level} {most / MIB:.1f} MiB (said after {(seen[0].at - begin) * 1000:.0f} ms, kept after {seconds * 1000:.0f} ms)")
+        late_s = max(0, seen[0].at - step.there)
+        check(late_s < LATEST_S, f"{level} was said after {late_s:.2f} s")
+        seconds, most = judge_retained(watched, level, step.there, after)
+        said.append(f"{level} {most / MIB:.1f} MiB (said after {late_s * 1000:.0f} ms, kept after {seconds * 1000:.0f} ms)")
     return "retained at " + ", ".join(said)
 
 

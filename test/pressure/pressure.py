@@ -177,27 +177,25 @@ class Runner(cases.Runner):
         return FakeRoot(os.path.join(self.scratch, name), TOTAL, available, is_container)
 
     def go_through(self, job, steps, go):
-        """go(level) for each step after the first, two cycles apart; returns [(level, since when)], and the time in the
-        end."""
-        times = [(steps[0], time.monotonic())]
+        """go(level) for each step after the first, two cycles apart; returns [levels.Step], and the time in the end."""
+        taken = [levels.Step(steps[0])]
         for level in steps[1:]:
             job.after_drops(2, self.sleep)
-            times.append((level, time.monotonic()))
-            go(level)
+            taken.append(levels.Step(level, go))
         job.after_drops(2, self.sleep)
-        return times, time.monotonic()
+        return taken, time.monotonic()
 
     def fake_steps(self, name, is_container, steps, shape, minimum=None, profile="balanced"):
         """Available memory goes through `steps`, and back to where it began."""
         root = self.fake(name, AT_START, is_container)
         variables = {"LOWTIDE_MINMEM_FREE": f"{minimum // MIB}M"} if minimum else {}
         job = self.falling(*shape, profile=profile, LOWTIDE_ROOT=root.directory, **variables)
-        times, back = self.go_through(job, steps, lambda level: root.put_available(
+        taken, back = self.go_through(job, steps, lambda level: root.put_available(
             levels.available_for(level, TOTAL, AT_START, minimum)))
         root.put_available(AT_START)
         self.sleep(1.3 * levels.LEVELS.index(steps[-1]) + 0.7)
         self.check_sum(job.end(), *shape)
-        text = levels.judge_rise(job, times, back)
+        text = levels.judge_rise(job, taken, back)
         looks = job.looks()
         for change, level in zip(looks, steps if looks[0].level == "low" else steps[1:]):
             levels.judge_numbers(change, levels.available_for(level, TOTAL, AT_START, minimum), TOTAL,
@@ -218,11 +216,11 @@ class Runner(cases.Runner):
         try:
             hog = self.start("hog", group=group)
             job = self.falling(*shape, group=group, LOWTIDE_MINMEM_FREE=f"{FALLING_MINIMUM // MIB}M")
-            times, back = self.go_through(job, levels.LEVELS[:4], lambda level: self.take_step(group, hog, level))
+            taken, back = self.go_through(job, levels.LEVELS[:4], lambda level: self.take_step(group, hog, level))
             hog.communicate(timeout=10)
             self.sleep(4.6)
             self.check_sum(job.end(), *shape)
-            text = levels.judge_rise(job, times, back)
+            text = levels.judge_rise(job, taken, back)
             self.check_real_numbers(job.changes()[0])
             return f"{text}; {levels.judge_fall(job, 'extreme', back)}"
         except Failed:
