@@ -34,7 +34,7 @@ static void add_mebibytes(struct line *line, struct reading bytes) {
 
 static void say_level(const struct machine *machine) {
     struct line line = {.used = 0};
-    line_add(&line, "lowtide: memory is ");
+    line_add(&line, "lowtide: memory pressure is ");
     line_add(&line, watermark_level_name(machine->state.level));
     line_add(&line, ": ");
     add_mebibytes(&line, machine->sample.available_bytes);

@@ -14,7 +14,7 @@ FALL_S = 0.95           # a level falls one step a second at most; less what the
 CYCLE_MS = 1600
 
 SIZE = r"(\d+[KMGT]?|\?)"
-LINE = re.compile(rf"lowtide: memory is (\w+): {SIZE} available of {SIZE} \(minimum free {SIZE}, low watermark {SIZE}\)(; {SIZE} retained)?$")
+LINE = re.compile(rf"lowtide: memory pressure is (\w+): {SIZE} available of {SIZE} \(minimum free {SIZE}, low watermark {SIZE}\)(; {SIZE} retained)?$")
 
 
 def bytes_of(size):
@@ -80,7 +80,7 @@ class Watched:
         pass for want of lines."""
         found = []
         for at, text in self.err:
-            if text.startswith("lowtide: memory is "):
+            if text.startswith("lowtide: memory pressure is "):
                 match = LINE.match(text)
                 check(match and match.group(1) in LEVELS, f"not of the known form: {text!r}")
                 found.append(Change(at, match))

@@ -147,7 +147,7 @@ class Runner(cases.Runner):
         check(done.checksum == free.checksum, f"checksum {done.checksum}, not {free.checksum}")
         check(not done.kills, self.describe(done))
         check(done.err.startswith("lowtide: "), f"it was not preloaded: {done.err[:300]!r}")
-        changes = re.findall(r"memory is (\w+)", done.err)
+        changes = re.findall(r"memory pressure is (\w+)", done.err)
         return self.describe(done) + (f", levels {' '.join(changes)}" if changes else "")
 
     def told(self, job):

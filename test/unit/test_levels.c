@@ -374,6 +374,6 @@ Test(levels, verbose_says_the_level) {
     char said[1000];
     policy_start(NULL);
     cr_assert_eq(unit_in_child(keep_house_in_child, NULL, said, sizeof said), 0);
-    cr_assert(strstr(said, "lowtide: memory is extreme: 30M available of 1024M (minimum free 51M, low watermark 459M)\n"), "said '%s'", said);
+    cr_assert(strstr(said, "lowtide: memory pressure is extreme: 30M available of 1024M (minimum free 51M, low watermark 459M)\n"), "said '%s'", said);
     cr_assert_eq(strstr(strstr(said, "is extreme") + 1, "is extreme"), NULL, "said '%s'", said);
 }

@@ -276,7 +276,7 @@ static const char *said(void (*act)(void *)) {
 }
 
 #define UNKNOWN_OTHERS "lowtide: memory: not known here: a control group, stalls (/proc/pressure/memory), swap\n"
-#define SAY(level, available) "lowtide: memory is " level ": " available "M available of 1024M (minimum free 51M, low watermark 459M)\n"
+#define SAY(level, available) "lowtide: memory pressure is " level ": " available "M available of 1024M (minimum free 51M, low watermark 459M)\n"
 
 Test(machine, a_line_for_each_change_of_level) {
     begin((struct minimum_settings){0}, true);
@@ -301,7 +301,7 @@ Test(machine, what_is_not_known_is_said_once) {
     machine_write("/proc/meminfo", "MemTotal: 1048576 kB\n");
     cr_assert_str_eq(said(look_twice),
                      "lowtide: memory: not known here: the machine's memory (/proc/meminfo), a control group, stalls (/proc/pressure/memory), "
-                     "swap\nlowtide: memory is low: ? available of 1024M (minimum free 51M, low watermark 179M)\n");
+                     "swap\nlowtide: memory pressure is low: ? available of 1024M (minimum free 51M, low watermark 179M)\n");
 }
 
 /* All sources: only the level is worth a line. */
@@ -310,7 +310,7 @@ Test(machine, where_all_is_known_nothing_is_said_of_it) {
     set_group("536870912\n", "209715200\n");
     machine_write("/sys/fs/cgroup/a/memory.swap.current", "0\n");
     machine_write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n");
-    cr_assert_str_eq(said(look_twice), "lowtide: memory is low: 312M available of 512M (minimum free 25M, low watermark 153M)\n");
+    cr_assert_str_eq(said(look_twice), "lowtide: memory pressure is low: 312M available of 512M (minimum free 25M, low watermark 153M)\n");
 }
 
 Test(machine, total_that_is_not_known_is_said) {
@@ -318,12 +318,12 @@ Test(machine, total_that_is_not_known_is_said) {
     machine_write("/proc/meminfo", "MemAvailable: 1048576 kB\n");
     cr_assert_str_eq(said(look_twice),
                      "lowtide: memory: not known here: the machine's memory (/proc/meminfo), a control group, stalls (/proc/pressure/memory), "
-                     "swap\nlowtide: memory is low: 1024M available of ? (minimum free 0M, low watermark 0M)\n");
+                     "swap\nlowtide: memory pressure is low: 1024M available of ? (minimum free 0M, low watermark 0M)\n");
 }
 
 Test(machine, without_any_source) {
     machine_init(&machine, machine_make(), (struct minimum_settings){0}, true);
     cr_assert_str_eq(said(look_twice),
                      "lowtide: memory: not known here: the machine's memory (/proc/meminfo), a control group, stalls (/proc/pressure/memory), "
-                     "swap\nlowtide: memory is low: ? available of ? (minimum free 0M, low watermark 0M)\n");
+                     "swap\nlowtide: memory pressure is low: ? available of ? (minimum free 0M, low watermark 0M)\n");
 }
