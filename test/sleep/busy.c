@@ -90,12 +90,14 @@ static int wakeups(long ms) {
 
 /* ---- magazines of a sleeper ---- */
 
+enum { ENOUGH_BLOCKS = 300 }; /* to tell whether they went */
 static sem_t filled, go, never;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int nobody_writes[2];
 
-/* 64 classes, from 16 bytes to some 8 KiB, each with as many blocks as its magazine takes. */
+/* 64 classes, from 16 bytes to some 8 KiB, each with as many blocks as its magazine takes; again where the pages came so
+ * slowly that the first had shrunk by then. */
 static void fill_magazines(void) {
     static void *block[200];
     for (int class = 0; class < 64; class ++) {
@@ -107,7 +109,7 @@ static void fill_magazines(void) {
 
 static void *sleeper(void *call) {
     char byte;
-    fill_magazines();
+    for (int i = 0; i < 20 && mallinfo2().ordblks <= ENOUGH_BLOCKS; i++) fill_magazines();
     sem_post(&filled);
     while (sem_trywait(&go)) continue; /* not a wait */
     if (!strcmp(call, "cond")) {

@@ -290,8 +290,8 @@ def all_cases(r):
 
     for order, libraries in (("after", [library, hooks]), ("before", [hooks, library])):
         for command in (["matrix"], ["ends", "keys"], ["forks", "churn", 50], ["limits", "regrown", 500]):
-            yield f"lazy allocating wrappers {order} us: {' '.join(map(str, command))}", lambda c=command, l=libraries: r.ours(*c, preload=l, timeout=60)
-        yield f"lazy allocating wrappers {order} us: python", lambda l=libraries: r.well(PYTHON, "-c", PYTHON_WORK, preload=l, timeout=60) and None
+            yield f"lazy allocating wrappers {order} us: {' '.join(map(str, command))}", lambda c=command, l=libraries: r.ours(*c, preload=l)
+        yield f"lazy allocating wrappers {order} us: python", lambda l=libraries: r.well(PYTHON, "-c", PYTHON_WORK, preload=l) and None
 
     yield "calls of the mmap family are exact", lambda: r.ours("calls")
     yield "all memory locked: calloc is zero", lambda: r.ours("limits", "locked")
