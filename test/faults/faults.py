@@ -225,6 +225,7 @@ def all_cases(runner):
     for arguments in (["marks"], ["null"], ["errno"], ["foreign", library], ["space", library]):
         yield f"lookalike {arguments[0]}", lambda a=arguments: runner.lookalike(*a)
     yield "lookalike marks with LOWTIDE_CHECK=0", lambda: runner.lookalike("marks", LOWTIDE_CHECK="0")
+    yield "lookalike passed with LOWTIDE_CHECK=0", lambda: runner.lookalike("passed", LOWTIDE_CHECK="0")
     for name in ("marks", "null", "errno"):
         yield f"lookalike {name} with LOWTIDE_CHECK=2", lambda n=name: runner.lookalike(n, LOWTIDE_CHECK="2")
     yield "lookalike foreign with LOWTIDE_CHECK=2", lambda: runner.lookalike("foreign", library, LOWTIDE_CHECK="2")

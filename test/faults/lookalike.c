@@ -1,6 +1,7 @@
 /* What looks like a mistake and is none; must end with exit code 0 and print "ok".
  *
  *   lookalike marks      live data that equals what the allocator leaves in freed blocks
+ *   lookalike passed     second frees with LOWTIDE_CHECK=0, which passes over them: no block comes twice
  *   lookalike null       free(NULL) and its kin
  *   lookalike errno      errno is the same after every kind of free, in every tier
  *   lookalike foreign F  pointers of libc's own allocator, by way of library F opened with RTLD_DEEPBIND
@@ -82,6 +83,23 @@ static void test_marks(void) {
         use_marked(100, mark);
         use_marked(3000, mark);
     }
+}
+
+/* ---- second frees that are passed over ---- */
+
+static void free_twice(size_t bytes) {
+    enum { FREED = 8 };
+    static void *block[BLOCKS];
+    for (int i = 0; i < FREED; i++) block[i] = malloc(bytes);
+    for (int i = 0; i < FREED; i++) free(block[i]);
+    for (int i = 0; i < FREED - 1; i++) free(block[i]); /* the one freed last would be told */
+    for (int i = 0; i < BLOCKS; i++) memset(block[i] = malloc(bytes), i % 251, bytes);
+    for (int i = 0; i < BLOCKS; i++) CHECK(*(unsigned char *)block[i] == i % 251 && ((unsigned char *)block[i])[bytes - 1] == i % 251);
+    for (int i = 0; i < BLOCKS; i++) free(block[i]);
+}
+
+static void test_passed(void) {
+    for (int i = 1; sizes[i] <= 3000; i++) free_twice(sizes[i]);
 }
 
 /* ---- NULL and errno ---- */
@@ -200,6 +218,7 @@ int main(int argc, char **argv) {
     if (argc < 2) return 2;
     find_calls();
     if (!strcmp(argv[1], "marks")) test_marks();
+    else if (!strcmp(argv[1], "passed")) test_passed();
     else if (!strcmp(argv[1], "null")) test_null();
     else if (!strcmp(argv[1], "errno")) test_errno();
     else if (!strcmp(argv[1], "foreign") && argc > 2) test_foreign(argv[2]);

@@ -314,6 +314,7 @@ def all_cases(r):
     yield "a program under valgrind", r.valgrind
     yield "a strict seccomp filter", lambda: r.ours("limits", "calls")
     yield "every release goes through libc's functions", r.releases_seen
+    yield "libc's madvise patched by the program", lambda: r.ours("patched")
     yield "a million pairs across an arena's edge: under 1,000 releases", lambda: r.edge_calls("edge")
     yield "100,000 pairs of large buffers", lambda: r.edge_calls("edge-large")
     yield "100,000 pairs of large buffers where small blocks were", lambda: r.edge_calls("edge-large-after-small")
