@@ -39,8 +39,8 @@ def traps(text):
 
 # (name, what has to be built, command, seconds it may take), the cheapest first. The unit tests do not link preload/.
 SUITES = [
-    ("unit", "build/test/unit", UNIT, 150),
-    ("faults", LIBRARY, "make -s fault-tests", 90),
+    ("unit", "build/test/unit", UNIT, 400),
+    ("faults", LIBRARY, "make -s fault-tests", 180),
     ("model", "build/test/model", MODEL, 120),
     ("traps: matrix", LIBRARY, traps("every allocating"), 90),
     ("traps: refusals", LIBRARY, traps("refusals"), 60),
@@ -50,9 +50,10 @@ SUITES = [
     ("traps: what is believed", LIBRARY, traps("what is believed"), 90),
     ("traps: fork", LIBRARY, traps("fork"), 180),
     ("traps: locked", LIBRARY, traps("locked"), 60),
-    ("sleep", LIBRARY, "make -s sleep-tests", 240),
+    ("traps: patched", LIBRARY, traps("patched"), 60),
+    ("sleep", LIBRARY, "make -s sleep-tests", 900),
     ("live", LIBRARY, "make -s live-tests", 180),
-    ("traps", LIBRARY, "make -s trap-tests", 600),
+    ("traps", LIBRARY, "make -s trap-tests", 1500),
     ("unit-asan", "build/test/unit-asan", f"ASAN_OPTIONS=detect_leaks=0 {UNIT.replace('unit', 'unit-asan', 1)}", 300),
     ("unit-tsan", "build/test/unit-tsan",
      f"TSAN_OPTIONS=halt_on_error=1:exitcode=66 {UNIT.replace('unit', 'unit-tsan', 1)}", 300),
