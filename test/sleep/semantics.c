@@ -178,7 +178,7 @@ static void judge(struct row *row, int i, int status) {
     /* A run that was disturbed by the load of the machine looks different now and then, and tells
      * nothing when the thread that sleeps was kept awake for long enough to miss what happened
      * meanwhile. */
-    bool is_disturbed = *r->inconclusive || r->awake_ns > AWAKE_MS * 1000000ll;
+    bool is_disturbed = *r->inconclusive || (!*r->problem && r->awake_ns > AWAKE_MS * 1000000ll);
     if (has_crashed || (!is_disturbed && *text)) p->failures++;
     if (!*text) snprintf(text, sizeof text, "nothing to compare with");
     snprintf(p->text, sizeof p->text, "%s, %d ms: %s", names[p->state], p->moment_ms, text);

@@ -86,15 +86,14 @@ int64_t prepare(enum state state) {
 /* ---- the helper ---- */
 
 /* A thread may take long to come to its call on a loaded or slow machine: what is planned is put
- * off until that lasts for a moment. */
+ * off until that lasts for a moment. That the helper itself was late is still told. */
 static void await_call(struct run *r) {
     enum { BEGUN_MS = 3, TRIES = 400 };
-    int64_t due = r->step[r->hook_steps].at_ns;
+    int64_t woke = now_ns();
     for (int i = 0; i < TRIES && !(r->began_ns && r->began_ns + BEGUN_MS * MS < now_ns()); i++)
         rest_ms(1);
-    int64_t delay = now_ns() - due;
-    if (delay > LATE_STEP_MS * MS / 2)
-        for (int i = r->hook_steps; i < r->steps; i++) r->step[i].at_ns += delay;
+    int64_t delay = now_ns() - woke;
+    for (int i = r->hook_steps; i < r->steps; i++) r->step[i].at_ns += delay;
 }
 
 static void *help(void *run) {
