@@ -28,13 +28,21 @@ declare -A suite=(
 order=(lint unit stress faults inject traps storms pages cross fuzz pressure sleep live programs command suites model)
 [ $# -eq 0 ] || order=("$@")
 
-log=$(mktemp) model_log=$(mktemp) model=
-trap 'rm -f "$log" "$model_log"; [ -z "$model" ] || kill "$model" 2>/dev/null' EXIT
+log=$(mktemp) model_log=$(mktemp) failures=$(mktemp) model=
+trap 'rm -f "$log" "$model_log" "$failures"; [ -z "$model" ] || kill "$model" 2>/dev/null' EXIT
 # The models take two processors for a minute and a half, and their time does not matter: they go on behind all others.
 if [[ " ${order[*]} " == *" model "* ]]; then
     nice -n 19 ${suite[model]} >"$model_log" 2>&1 &
     model=$!
 fi
+# What a suite's output ($log) says of its failures, with the lines indented below each; if nothing, the output's end.
+what_failed() {
+    echo "$1:"
+    awk '/^(FAIL|\[FAIL|\[----\])/ { told = more = 1; lines = 0; print "  " $0; next }
+         /^[ \t]/ && more && ++lines <= 20 { print "  " $0; next }
+         { more = 0 }
+         END { exit !told }' "$log" || tail -n 20 "$log" | sed 's/^/  /'
+}
 passed=0 failed=0
 for name in "${order[@]}"; do
     echo "== $name"
@@ -54,11 +62,16 @@ for name in "${order[@]}"; do
     suite_passed=$(awk '{n += $1} END {print n + 0}' <<<"$counts")
     suite_failed=$(awk '{n += $2 + $3} END {print n + 0}' <<<"$counts")
     if [ "$code" -ne 0 ] && [ "$suite_failed" -eq 0 ] || [ "$suite_passed" -eq 0 ]; then
-        echo "FAIL  $name ended with exit code $code and without its counts"
+        echo "FAIL  $name ended with exit code $code and without its counts" | tee -a "$log"
         suite_failed=$((suite_failed + 1))
     fi
     passed=$((passed + suite_passed)) failed=$((failed + suite_failed))
+    [ "$suite_failed" -eq 0 ] || what_failed "$name" >>"$failures"
     echo "== $name took $((SECONDS - began)) s"
 done
+if [ -s "$failures" ]; then
+    echo "== failed"
+    cat "$failures"
+fi
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
