@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { THREADS = 4, SLOTS = 300, CHILD_SECONDS = 60, PROGRAM_SECONDS = 300 };
+enum { THREADS = 4, SLOTS = 300, CHILD_SECONDS = 60, PROGRAM_SECONDS = 900 };
 
 /* ---- what was made, children's part included ---- */
 

@@ -34,7 +34,7 @@ PYTHON_STORMS = ("fork", "spawn", "futures", "commands")
 
 class Runner(cases.Runner):
     name = "storms"
-    timeout_s = 330     # beyond the programs' own
+    timeout_s = 930     # beyond the programs' own
 
     def __init__(self, options):
         super().__init__(options)

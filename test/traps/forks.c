@@ -7,7 +7,7 @@
  *   forks threads ROUNDS   the child starts a thread that allocates
  *   forks spawn ROUNDS     posix_spawn, vfork and system meanwhile
  *
- * A child that does not end well within ten seconds fails the run.
+ * A child that does not end well within CHILD_SECONDS fails the run.
  */
 #define _GNU_SOURCE
 #include "../storms/storm.h"

@@ -64,6 +64,10 @@ class Runner(cases.Runner):
         check(done.stdout.endswith("ok\n"), f"printed {done.stdout[-300:]!r}")
         return "; ".join(done.stdout.splitlines()[:-1])
 
+    def forks(self, *command, **how):
+        """It has a watchdog of its own (test/storms/storm.h), and takes as long as the kernel takes to fork."""
+        return self.ours("forks", *command, timeout=930, **how)
+
     # ---- memory of forked workers ----
 
     def workers_pss(self, preload):
@@ -280,13 +284,13 @@ def all_cases(r):
     yield "ends: 10,000 threads", lambda: r.ours("ends", "many", "10000")
 
     rounds, library, early, hooks = r.options.rounds, r.options.library, r.path("early.so"), r.path("hooks.so")
-    yield f"fork {rounds} times among churning threads", lambda: r.ours("forks", "churn", rounds)
-    yield "fork with allocating handlers", lambda: r.ours("forks", "atfork", rounds // 8)
-    yield "fork handlers registered before ours", lambda: r.ours("forks", "atfork", rounds // 8, preload=[library, early])
-    yield "fork handlers registered after ours", lambda: r.ours("forks", "atfork", rounds // 8, preload=[early, library])
-    yield "fork in a forked child", lambda: r.ours("forks", "nested", rounds // 16)
-    yield "threads of a forked child pass at once", lambda: r.ours("forks", "threads", 5)
-    yield "posix_spawn, vfork, system among churning threads", lambda: r.ours("forks", "spawn", rounds // 8)
+    yield f"fork {rounds} times among churning threads", lambda: r.forks("churn", rounds)
+    yield "fork with allocating handlers", lambda: r.forks("atfork", rounds // 8)
+    yield "fork handlers registered before ours", lambda: r.forks("atfork", rounds // 8, preload=[library, early])
+    yield "fork handlers registered after ours", lambda: r.forks("atfork", rounds // 8, preload=[early, library])
+    yield "fork in a forked child", lambda: r.forks("nested", rounds // 16)
+    yield "threads of a forked child pass at once", lambda: r.forks("threads", 5)
+    yield "posix_spawn, vfork, system among churning threads", lambda: r.forks("spawn", rounds // 8)
 
     for order, libraries in (("after", [library, hooks]), ("before", [hooks, library])):
         for command in (["matrix"], ["ends", "keys"], ["forks", "churn", 50], ["limits", "regrown", 500]):
