@@ -9,7 +9,8 @@
  *
  * Prints, every 50 ms, eight times during each drop and when all threads have dropped:
  *
- *   sample HOW MILLISECONDS LIVE RETAINED MAGAZINES     HOW = timer, drop or end; CLOCK_MONOTONIC; bytes, LIVE in pages
+ *   sample HOW MILLISECONDS LIVE RETAINED MAGAZINES     HOW = timer, drop (of any thread) or end; CLOCK_MONOTONIC; bytes,
+ *                                                       LIVE in pages
  *
  * and in the end, which SIGTERM brings about: cycles N checksum X, the same for the same numbers under every allocator.
  */
@@ -49,7 +50,7 @@ static struct worker workers[THREADS_MOST];
 static unsigned thread_count;
 static size_t base_bytes, wave_bytes; /* of each thread */
 static double cycle_ms, next_sample_ms;
-static atomic_uint begun_cycles, dropped_waves;
+static atomic_uint begun_cycles, begun_drops, dropped_waves;
 static atomic_bool is_over;
 static volatile sig_atomic_t should_end;
 
@@ -89,7 +90,7 @@ static void sample(const char *how) {
 
 static void sample_in_time(void) {
     if (now_ms() < next_sample_ms) return;
-    sample("timer");
+    sample(atomic_load(&begun_drops) > atomic_load(&dropped_waves) ? "drop" : "timer");
     next_sample_ms += SAMPLE_MS;
 }
 
@@ -188,6 +189,7 @@ static void *work(void *argument) {
     for (; begin_cycle(w, cycle, cycles_wanted); cycle++) {
         build(&w->wave, &w->seed, wave_bytes);
         churn_until(w, now_ms() + cycle_ms / 8);
+        atomic_fetch_add(&begun_drops, 1);
         drop(w, &w->wave);
         atomic_fetch_add(&dropped_waves, 1);
         if (!w->number) wait_for_drops((cycle + 1) * thread_count);

@@ -142,7 +142,7 @@ def cap(level, live, profile):
 # ---- judgement ----
 
 def slack(sample, threads):
-    """What lies between two checks: some pages a thread; while others drop a wave, a pool of 64 pages each."""
+    """What lies between two checks: some pages a thread; while waves are dropped, a pool of 64 pages for each other thread."""
     return 32 * 1024 * (threads + 1) + (256 * 1024 * (threads - 1) if sample.how == "drop" else 0)
 
 
