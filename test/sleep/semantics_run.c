@@ -33,8 +33,11 @@ static void rest_until(int64_t ns) {
 }
 void rest_ms(int64_t ms) { rest_until(now_ns() + ms * MS); }
 
+static __thread int64_t deadline_set_ns; /* of the call that is to begin; 0: none */
+
 struct timespec timespec_in(clockid_t clock, int64_t ms) {
     struct timespec t;
+    deadline_set_ns = now_ns();
     clock_gettime(clock, &t);
     return timespec_at(t.tv_sec * 1000 * MS + t.tv_nsec + ms * MS);
 }
@@ -182,6 +185,9 @@ void call_begins(struct run *r) {
     set_hook(r);
     r->awake_ns = -awake_ns();
     r->began_ns = now_ns();
+    if (deadline_set_ns && r->began_ns - deadline_set_ns > MS)
+        doubt(r, "began long after its deadline was set");
+    deadline_set_ns = 0;
     is_in_call = true;
     errno = CANARY;
 }
