@@ -138,7 +138,7 @@ def test_every_run_reads_the_same_stdin(tmp_path, kind):
 
 
 def test_no_benefit_when_memory_is_not_heap():
-    job = "import mmap, time; m = mmap.mmap(-1, 80 << 20); m.write(bytes(80 << 20)); time.sleep(.5)"
+    job = "import mmap, time; m = mmap.mmap(-1, 80 << 20); [m.write(bytes(65536)) for _ in range(1280)]; time.sleep(.5)"
     done = compare(PYTHON, "-c", job)
     assert "No benefit:" in done.out and "of RSS is not heap" in done.out
 
