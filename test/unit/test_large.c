@@ -4,6 +4,7 @@
 #include "../../core/arena.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { MIB = 1 << 20, KIB64 = OWNER_BYTES };
 static size_t dirty;
@@ -448,6 +449,27 @@ Test(large, refused_growth_keeps_buffer_and_cache) {
     cr_assert_null(large_resize(p, 64 * MIB));
     expect_filled(p, MIB);
     cr_assert(large_usable_bytes(p) == MIB && counters.retained_pages[RING_LARGE] == MIB / PAGE_BYTES);
+    assert_sound();
+}
+
+/* The kernel lengthens it beyond what the page map has leaves for, and refuses these. */
+Test(large, leaves_refused_after_lengthening) {
+    size_t bytes = (size_t)1 << 30, room = 3 * bytes;
+    char *above = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    cr_assert_neq(above, MAP_FAILED);
+    char *p = allocate(bytes); /* too large for a gap elsewhere, so right below it */
+    cr_assert(p + bytes <= above && above - p < (ptrdiff_t)(bytes + 16 * MIB), "%p is not below %p", (void *)p, (void *)above);
+    fill(p, MIB);
+    munmap(above, room);
+    int64_t mapped = unit_kernel.mapped_bytes;
+    unit_kernel.mmaps_left = 0;
+    unit_kernel.mremaps_left = 1;
+    cr_assert_null(large_resize(p, room));
+    cr_assert_eq(unit_kernel.mapped_bytes, mapped);
+    expect_filled(p, MIB);
+    cr_assert_eq(large_usable_bytes(p), bytes);
+    unit_kernel.mmaps_left = unit_kernel.mremaps_left = -1;
+    cr_assert_eq(large_resize(p, room), p); /* nothing has stayed in the way */
     assert_sound();
 }
 
