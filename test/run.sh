@@ -62,7 +62,7 @@ for name in "${order[@]}"; do
     suite_passed=$(awk '{n += $1} END {print n + 0}' <<<"$counts")
     suite_failed=$(awk '{n += $2 + $3} END {print n + 0}' <<<"$counts")
     if [ "$code" -ne 0 ] && [ "$suite_failed" -eq 0 ] || [ "$suite_passed" -eq 0 ]; then
-        echo "FAIL  $name ended with exit code $code and without its counts" | tee -a "$log"
+        echo "FAIL  $name ended with exit code $code and without its counts" | tee -a "$failures"
         suite_failed=$((suite_failed + 1))
     fi
     passed=$((passed + suite_passed)) failed=$((failed + suite_failed))
