@@ -12,12 +12,12 @@ PYTHON = sys.executable
 PARTS = [
     Part("tide", 30, 15, 1800, "a server with a tide of load for half an hour; what is resident may drift by 1 %",
          [PYTHON, "test/soak/tide.py", *LIBRARY, "--server", "{programs}/../bench/suite/server", "--seconds", "{seconds}"]),
-    Part("random", 40, 5, 300, "random operations against a model of every block, 1 to 5 threads, with forked children",
+    Part("random", 38, 5, 300, "random operations against a model of every block, 1 to 5 threads, with forked children",
          ["test/stress/soak.sh", "{programs}/model", "-T", "{seconds}", "-s", "{seed}"]),
-    Part("storms", 25, 60, 300, "forks, threads, exits and signals among threads that allocate",
+    Part("storms", 35, 60, 300, "forks, threads, exits and signals among threads that allocate",
          [PYTHON, "test/storms/storms.py", *LIBRARY, "--programs", "{programs}/storms", "--seconds", "{seconds}", "--seed", "{seed}"]),
-    Part("calls", 15, 5, 300, "sequences of all calls under libFuzzer, while the kernel refuses what the input says",
+    Part("calls", 10, 5, 300, "sequences of all calls under libFuzzer, while the kernel refuses what the input says",
          ["test/fuzz/run.sh", "{programs}/fuzz", "-max_total_time={seconds}", "calls"]),
-    Part("inject", 10, 60, 60, "the kernel refuses memory calls: one of 200 parts of all places and errors",
+    Part("inject", 7, 60, 60, "the kernel refuses memory calls: one of 200 parts of all places and errors",
          [PYTHON, "test/inject/inject.py", *LIBRARY, "--programs", "{programs}/inject", "--most", "1000000", "--share", "{turn}", "--shares", "200"]),
 ]

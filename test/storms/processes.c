@@ -3,6 +3,7 @@
  *   processes WAY ROUNDS [FIRST]      FIRST: the first round's number, for a storm in pieces
  *
  *   many       several threads fork at the same time
+ *   quick      the same, more of them, beside threads that churn little memory: most of the time goes into forks
  *   handler    a signal handler forks, in threads that block; half of the children return from it
  *   exit       a handler of atexit forks
  *   daemon     daemon()
@@ -19,7 +20,7 @@
 
 extern char **environ;
 
-enum { FORKERS = 3, BLOCKERS = 3, KEPT = 200 };
+enum { FORKERS = 3, QUICK_FORKERS = 8, BLOCKERS = 3, KEPT = 200 };
 
 /* Each process frees its own copies. */
 static void *kept[KEPT];
@@ -70,13 +71,15 @@ static void *fork_in_turn(void *unused) {
     return unused;
 }
 
-static void storm_many(long first, long rounds) {
-    pthread_t t[FORKERS];
+static void fork_by(int threads, long first, long rounds) {
+    pthread_t t[QUICK_FORKERS];
     next_round = first;
     last_round = first + rounds;
-    for (int i = 0; i < FORKERS; i++) start(&t[i], fork_in_turn, NULL);
-    for (int i = 0; i < FORKERS; i++) pthread_join(t[i], NULL);
+    for (int i = 0; i < threads; i++) start(&t[i], fork_in_turn, NULL);
+    for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
 }
+static void storm_many(long first, long rounds) { fork_by(FORKERS, first, rounds); }
+static void storm_quick(long first, long rounds) { fork_by(QUICK_FORKERS, first, rounds); }
 
 /* ---- handler ---- */
 
@@ -293,12 +296,13 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*storm)(long first, long rounds);
-    } ways[] = {{"many", storm_many}, {"handler", storm_handler}, {"exit", storm_exit}, {"daemon", storm_daemon},
-                {"raw", storm_raw},   {"shared", storm_shared},   {"spawn", storm_spawn}};
+    } ways[] = {{"many", storm_many},     {"quick", storm_quick}, {"handler", storm_handler}, {"exit", storm_exit},
+                {"daemon", storm_daemon}, {"raw", storm_raw},     {"shared", storm_shared},   {"spawn", storm_spawn}};
     for (unsigned i = 0; argc >= 3 && i < sizeof ways / sizeof *ways; i++)
         if (!strcmp(ways[i].name, argv[1])) {
             long first = argc > 3 ? atol(argv[3]) : 0;
             watchdog(PROGRAM_SECONDS);
+            if (!strcmp(argv[1], "quick")) most_churned = 256;
             keep_some((uint64_t)first + 1);
             start_churning();
             ways[i].storm(first, atol(argv[2]));

@@ -107,6 +107,9 @@ static size_t random_size(uint64_t *seed) {
     return 1 + r / 64 % 512;
 }
 
+/* What churns in a thread is no larger: where it is little, the kernel has few pages to copy after a fork. */
+static size_t most_churned = SIZE_MAX;
+
 static void churn(uint64_t seed, int steps, volatile bool *until) {
     char *slot[SLOTS] = {0};
     size_t bytes[SLOTS];
@@ -114,7 +117,7 @@ static void churn(uint64_t seed, int steps, volatile bool *until) {
         unsigned s = trap_random(&seed) % SLOTS;
         if (slot[s]) CHECK(slot[s][0] == (char)bytes[s] && slot[s][bytes[s] - 1] == (char)bytes[s]);
         free(slot[s]);
-        bytes[s] = random_size(&seed);
+        bytes[s] = random_size(&seed) % most_churned + 1;
         CHECK(slot[s] = malloc(bytes[s]));
         slot[s][0] = slot[s][bytes[s] - 1] = (char)bytes[s];
     }
@@ -126,7 +129,7 @@ static void burst(uint64_t seed, volatile bool *until) {
     enum { N = 400 };
     void *p[N];
     while (!*until) {
-        size_t bytes = 16 + trap_random(&seed) % 4000;
+        size_t bytes = 16 + trap_random(&seed) % (most_churned < 4000 ? most_churned : 4000);
         for (int i = 0; i < N; i++) CHECK(p[i] = malloc(bytes));
         for (int i = 0; i < N; i++) free(p[i]);
     }
