@@ -13,6 +13,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -50,7 +51,7 @@ class Soak:
         return self.total_s() * part.share / sum(p.share for p in self.parts)
 
     def spent_s(self, part):
-        return sum(turn["asked_s"] for turn in self.turns if turn["part"] == part.name)
+        return sum(max(turn["asked_s"], turn["took_s"]) for turn in self.turns if turn["part"] == part.name)
 
     def next_part(self):
         """The part that is behind the most; None when all have had their share."""
@@ -129,6 +130,8 @@ def main():
     options = parser.parse_args()
     options.state.mkdir(parents=True, exist_ok=True)
     soak = Soak(options)
+    for ending in (signal.SIGINT, signal.SIGTERM):      # also where a shell began it in the background, with SIGINT ignored
+        signal.signal(ending, signal.default_int_handler)
     try:
         while not options.report and (part := soak.next_part()):
             soak.take_turn(part)

@@ -28,7 +28,7 @@ STORMS = (
     ("processes shared", 200), ("processes spawn", 60), ("threads churn", 10000), ("threads small", 40), ("threads opening", 100),
     ("threads stacks", 60), ("leaving", 160), ("signals", 6000),
 )
-LONG = (("processes quick", 15000), ("forks churn", 200)) + STORMS     # of "forks churn" the short form is in test/traps
+LONG = (("processes quick", 20000), ("forks churn", 200)) + STORMS     # of "forks churn" the short form is in test/traps
 PYTHON_STORMS = ("fork", "spawn", "futures", "commands")
 
 
@@ -67,11 +67,11 @@ class Runner(cases.Runner):
         self.made.clear()
         super().stop()
 
-    def long(self, seconds):
-        """One of two workers: storm after storm, every other time with options."""
-        end = time.monotonic() + seconds
-        storms = itertools.cycle(LONG)
-        for seed in itertools.count(next(self.seeds), 2):
+    def long(self, seconds, worker):
+        """One of two workers: storm after storm, every other time with options. One begins with the first, the other anywhere."""
+        end, began_with = time.monotonic() + seconds, next(self.seeds)
+        storms = itertools.islice(itertools.cycle(LONG), began_with % len(LONG) if worker > 1 else 0, None)
+        for seed in itertools.count(began_with, 2):
             if time.monotonic() > end:
                 return ""
             command, rounds = next(storms)
@@ -101,7 +101,7 @@ def short_cases(r):
 def long_cases(r):
     r.seeds = itertools.count(r.options.seed or int(time.time()) % 100000)
     for worker in (1, 2):
-        yield f"storms for {r.options.seconds} s, worker {worker}", lambda: r.long(r.options.seconds)
+        yield f"storms for {r.options.seconds} s, worker {worker}", lambda w=worker: r.long(r.options.seconds, w)
 
 
 def all_cases(r):
