@@ -188,7 +188,7 @@ static bool guard(void *p, bool is_open) {
 
 /* What has to be asked of core; 0: more than there can be. */
 static size_t padded(size_t alignment, size_t bytes) {
-    if (bytes > PTRDIFF_MAX - alignment - 4 * os_page_bytes) return 0;
+    if (!is_addressable(alignment, bytes)) return 0;
     size_t more = bytes + TRAILER_BYTES + CANARY_BYTES;
     if (more <= SLAB_MAX && class_of_aligned(alignment, more)) return more;
     return os_round_up(more) + os_page_bytes;

@@ -91,7 +91,8 @@ static void *take_large(size_t bytes, size_t alignment, size_t *dirty) {
     struct heap *gate = gate_enter();
     heap_note_large_call();
     void *p = large_alloc(bytes, alignment, dirty);
-    if (!p && core_trim(0)) p = large_alloc(bytes, alignment, dirty);
+    if (!p && is_addressable(alignment, bytes) && core_trim(0))
+        p = large_alloc(bytes, alignment, dirty);
     gate_leave(gate);
     return p ? p : out_of_memory();
 }
@@ -156,7 +157,6 @@ void *core_calloc(size_t count, size_t bytes) {
 }
 
 void *core_memalign_unchecked(size_t alignment, size_t bytes) {
-    if (bytes > PTRDIFF_MAX - alignment) return out_of_memory();
     if (alignment <= 16) return malloc_unchecked(bytes);
     core_init();
     unsigned class_id = class_of_aligned(alignment, bytes);
@@ -272,7 +272,7 @@ static NOINLINE void *move_block(void *p, size_t bytes) {
         core_free(p);
         return NULL;
     }
-    if (bytes > PTRDIFF_MAX) return out_of_memory();
+    if (!is_addressable(1, bytes)) return out_of_memory();
     if (UNLIKELY(core_check_level > 1) && pagemap_class((uintptr_t)p))
         return check_realloc(p, bytes);
     bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;

@@ -337,7 +337,7 @@ static uintptr_t map_assembled(size_t bytes, size_t alignment, size_t *filled) {
 }
 
 void *large_alloc(size_t bytes, size_t alignment, size_t *dirty) {
-    if (bytes > PTRDIFF_MAX - alignment - OWNER_BYTES) return NULL;
+    if (!is_addressable(alignment, bytes)) return NULL;
     size_t size = round_up(bytes ? bytes : 1, OWNER_BYTES), reused = 0;
     if (alignment < OWNER_BYTES) alignment = OWNER_BYTES;
     uintptr_t base = cache_take(size, alignment);
@@ -437,7 +437,7 @@ static void shrink(struct growth *g) {
 
 void *large_resize(void *p, size_t bytes) {
     uintptr_t base = (uintptr_t)p, owner = atomic_load(pagemap_owner(base));
-    if (bytes > PTRDIFF_MAX - OWNER_BYTES) return NULL;
+    if (!is_addressable(OWNER_BYTES, bytes)) return NULL;
     size_t old_bytes = owner_bytes(owner), asked = round_up(bytes, OWNER_BYTES);
     if (bytes <= old_bytes &&
         round_up(bytes, PAGE_BYTES) >> PAGE_SHIFT <= (size_t)owner_live_pages(owner) &&

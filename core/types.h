@@ -77,6 +77,12 @@ enum {
     MAGAZINE_BLOCKS = 127,
 };
 
+/* False for what no address space holds, whatever is given back. Sums with what is true cannot wrap. */
+static inline bool is_addressable(size_t alignment, size_t bytes) {
+    const size_t end = (size_t)1 << ADDRESS_BITS;
+    return alignment < end && bytes < end - alignment;
+}
+
 /* ---- classes: the byte of the page map, and the index of a magazine ---- */
 enum {
     CLASS_NONE = 0, /* not ours */

@@ -19,9 +19,9 @@ static void *no_memory(int error) {
 
 static bool is_power_of_two(size_t n) { return n && !(n & (n - 1)); }
 
-/* As glibc: an alignment that is no power of two is rounded up to the next. */
+/* As glibc: an alignment that is no power of two is rounded up to the next, if there is one. */
 EXPORT void *memalign(size_t alignment, size_t bytes) {
-    if (alignment > PTRDIFF_MAX / 2 + 1u) return no_memory(EINVAL);
+    if (alignment > SIZE_MAX / 2 + 1) return no_memory(EINVAL);
     size_t power = 16;
     while (power < alignment) power *= 2;
     return core_memalign(power, bytes);

@@ -9,8 +9,9 @@
 #define REFUSED(call, error) \
     do { errno = 0; CHECK((call) == NULL); CHECK(errno == (error)); } while (0)
 
+static void *const untouched = (void *)0x1234;
+
 static void test_posix_memalign(void) {
-    void *const untouched = (void *)0x1234;
     static const size_t bad[] = {0, 1, 2, 3, 4, 7, 9, 12, 24, 48, 100, SIZE_MAX, SIZE_MAX - 7};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         void *p = untouched;
@@ -21,6 +22,7 @@ static void test_posix_memalign(void) {
     errno = 99;
     CHECK(posix_memalign(&p, 8, SIZE_MAX - 100) == ENOMEM && p == untouched && errno == 99);
     CHECK(posix_memalign(&p, 1ul << 62, 1) == ENOMEM && p == untouched && errno == 99);
+    CHECK(posix_memalign(&p, 1ul << 63, 1) == ENOMEM && p == untouched && errno == 99);
     CHECK(posix_memalign(&p, 64, 0) == 0);
     free(p);
 }
@@ -35,15 +37,20 @@ static void test_sizes_too_large(void) {
         REFUSED(realloc(NULL, large[i]), ENOMEM);
         REFUSED(valloc(large[i]), ENOMEM);
         REFUSED(pvalloc(large[i]), ENOMEM);
-        for (size_t alignment = 8; alignment <= 1 << 24; alignment *= 8) {
+        for (size_t alignment = 1; alignment; alignment *= 2) {
+            void *p = untouched;
             REFUSED(memalign(alignment, large[i]), ENOMEM);
             REFUSED(aligned_alloc(alignment, large[i]), ENOMEM);
+            CHECK(alignment < sizeof p || (posix_memalign(&p, alignment, large[i]) == ENOMEM && p == untouched));
         }
     }
     REFUSED(calloc(SIZE_MAX / 2 + 1, 2), ENOMEM);
     REFUSED(calloc(1ul << 32, 1ul << 32), ENOMEM);
     REFUSED(calloc(SIZE_MAX, SIZE_MAX), ENOMEM);
     REFUSED(reallocarray(NULL, 1ul << 33, 1ul << 33), ENOMEM);
+    REFUSED(memalign(1ul << 62, 1), ENOMEM);
+    REFUSED(memalign(1ul << 63, 1), ENOMEM);
+    REFUSED(memalign((1ul << 62) + 1, 1), ENOMEM);
     REFUSED(memalign(SIZE_MAX, 1), EINVAL);
     REFUSED(memalign(SIZE_MAX / 2 + 2, 1), EINVAL);
 }

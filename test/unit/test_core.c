@@ -109,13 +109,18 @@ static void expect_no_memory(void *p) {
 ParameterizedTest(struct request *r, core, too_much_is_null_and_enomem) {
     char *p = core_malloc(100);
     strcpy(p, "kept");
+    core_free(core_malloc(100000));
+    unit_watch_kernel();
     expect_no_memory(core_calloc(r->count, r->bytes));
     if (r->count == 1) {
         expect_no_memory(core_malloc(r->bytes));
         expect_no_memory(core_realloc(p, r->bytes));
         expect_no_memory(core_memalign(64, r->bytes));
         expect_no_memory(core_memalign(1 << 24, r->bytes));
+        expect_no_memory(core_memalign((size_t)1 << 63, r->bytes));
+        expect_no_memory(core_memalign((size_t)1 << 63, 1));
     }
+    cr_assert_eq(unit_kernel.releases + unit_kernel.munmaps, 0, "nothing is given back for it");
     cr_assert_str_eq(p, "kept");
     core_free(p);
     cr_assert_not_null(core_malloc(100));
