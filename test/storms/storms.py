@@ -28,7 +28,7 @@ STORMS = (
     ("processes shared", 200), ("processes spawn", 60), ("threads churn", 10000), ("threads small", 40), ("threads opening", 100),
     ("threads stacks", 60), ("leaving", 160), ("signals", 6000),
 )
-LONG = (("processes quick", 20000), ("forks churn", 200)) + STORMS     # of "forks churn" the short form is in test/traps
+LONG = (("processes quick", 10000), ("forks churn", 200)) + STORMS     # of "forks churn" the short form is in test/traps
 PYTHON_STORMS = ("fork", "spawn", "futures", "commands")
 
 
