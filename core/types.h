@@ -77,7 +77,8 @@ enum {
     MAGAZINE_BLOCKS = 127,
 };
 
-/* False for what no address space holds, whatever is given back. Sums with what is true cannot wrap. */
+/* False for what no address space holds, whatever is given back. What passes is small enough that
+ * sums with it cannot wrap. */
 static inline bool is_addressable(size_t alignment, size_t bytes) {
     const size_t end = (size_t)1 << ADDRESS_BITS;
     return alignment < end && bytes < end - alignment;

@@ -24,8 +24,8 @@ TALLY = re.compile(r"\b(forks|threads|exits|signals)=(\d+)")
 VARIANTS = ({"LOWTIDE_CHECK": "2"}, {"LOWTIDE_HOUSEKEEP": "thread"}, {"LOWTIDE_PROFILE": "tight"})
 # (command, rounds in the short form). Each takes its rounds and the first round's number or a seed.
 STORMS = (
-    ("processes many", 120), ("processes quick", 400), ("processes handler", 50), ("processes exit", 40), ("processes daemon", 40), ("processes raw", 40),
-    ("processes shared", 200), ("processes spawn", 60), ("threads churn", 10000), ("threads small", 40), ("threads opening", 100),
+    ("processes many", 120), ("processes quick", 400), ("processes handler", 50), ("processes exit", 40), ("processes daemon", 40),
+    ("processes raw", 40), ("processes shared", 200), ("processes spawn", 60), ("threads churn", 10000), ("threads small", 40), ("threads opening", 100),
     ("threads stacks", 60), ("leaving", 160), ("signals", 6000),
 )
 LONG = (("processes quick", 10000), ("forks churn", 200)) + STORMS     # of "forks churn" the short form is in test/traps
