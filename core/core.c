@@ -272,7 +272,6 @@ static NOINLINE void *move_block(void *p, size_t bytes) {
         core_free(p);
         return NULL;
     }
-    if (!is_addressable(1, bytes)) return out_of_memory();
     if (UNLIKELY(core_check_level > 1) && pagemap_class((uintptr_t)p))
         return check_realloc(p, bytes);
     bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;
