@@ -33,6 +33,7 @@ struct os_calls os_calls = {direct_mmap, direct_munmap, direct_madvise, direct_m
 size_t os_page_bytes = PAGE_BYTES;
 bool os_keep_huge_pages;
 bool os_return_lazily;
+_Atomic(bool) os_is_filtered;
 
 /* Where what is zero at start lies; the linker knows. */
 extern HIDDEN char __bss_start[], _end[];
@@ -204,10 +205,10 @@ bool os_open(uintptr_t base, size_t bytes, bool is_open) {
     return done;
 }
 
+/* By the same question, and not by mincore, which a seccomp filter may kill for. */
 bool os_is_mapped(uintptr_t base) {
     int saved = errno;
-    unsigned char resident;
-    bool is_mapped = mincore((void *)base, os_page_bytes, &resident) == 0;
+    bool is_mapped = is_one_mapping(base, os_page_bytes);
     errno = saved;
     return is_mapped;
 }

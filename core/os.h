@@ -30,6 +30,11 @@ extern HIDDEN size_t os_page_bytes;    /* 4096, 16384 or 65536 */
 extern HIDDEN bool os_keep_huge_pages; /* leave transparent huge pages as the system has them */
 extern HIDDEN bool os_return_lazily;   /* MADV_FREE instead of MADV_DONTNEED */
 
+/* True once the program is about to install a seccomp filter, which may kill it for any system call
+ * that it does not make itself: from then on there are none but mmap, munmap, madvise, mremap, and
+ * for a line on stderr rt_sigprocmask and write. For good; inherited by forked children. */
+extern HIDDEN _Atomic(bool) os_is_filtered;
+
 /* Reads the page size, and keeps huge pages from the library's own tables. */
 HIDDEN void os_init(void);
 
@@ -70,7 +75,7 @@ static inline size_t os_round_up(size_t bytes) {
 HIDDEN void *os_map_file(int fd, size_t bytes);
 HIDDEN void os_unmap_file(void *base, size_t bytes);
 
-/* Whether something is mapped at the range's first page. */
+/* Whether something is mapped at the first page. */
 HIDDEN bool os_is_mapped(uintptr_t base);
 
 /* Lets the program read and write a range, or neither; false when the kernel refuses. By libc's

@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include "line.h"
+#include "os.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -11,8 +12,6 @@
 
 enum { WAIT_SECONDS = 3 };
 
-bool report_may_poll = true;
-
 /* Whether a line may be written now, without SIGPIPE where nobody reads, and without waiting for
  * ever where nobody goes on reading. All by direct system calls: libc's may be interposed. */
 static bool can_write(void) {
@@ -20,7 +19,8 @@ static bool can_write(void) {
     struct timespec most = {.tv_sec = WAIT_SECONDS};
     uint64_t pipe = 1ull << (SIGPIPE - 1), all = ~0ull;
     syscall(SYS_rt_sigprocmask, SIG_BLOCK, &pipe, NULL, sizeof pipe);
-    return !report_may_poll || syscall(SYS_ppoll, &to, 1, &most, &all, sizeof all) != 0;
+    return relaxed_load(&os_is_filtered) ||
+           syscall(SYS_ppoll, &to, 1, &most, &all, sizeof all) != 0;
 }
 
 void report_misuse(const char *what, const void *pointer) {
@@ -29,9 +29,11 @@ void report_misuse(const char *what, const void *pointer) {
     line_add(&line, what);
     line_add(&line, ": pointer 0x");
     line_add_number(&line, (uintptr_t)pointer, 16);
-    line_add(&line, " (pid ");
-    line_add_number(&line, (uint64_t)getpid(), 10);
-    line_add(&line, ")");
+    if (!relaxed_load(&os_is_filtered)) {
+        line_add(&line, " (pid ");
+        line_add_number(&line, (uint64_t)getpid(), 10);
+        line_add(&line, ")");
+    }
     if (can_write()) line_write(&line);
     abort();
 }

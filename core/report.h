@@ -6,11 +6,9 @@
 
 /* Writes `lowtide: <what>: pointer 0x... (pid N)` with write(2) and aborts. Uses no memory of the
  * heap and a few hundred bytes of stack, so it works from any state the heap is in. Where stderr is
- * full and nobody reads it for some seconds there is no line. */
+ * full and nobody reads it for some seconds there is no line. Behind a seccomp filter the line has
+ * no pid, and is waited for as long as it takes. */
 HIDDEN _Noreturn void report_misuse(const char *what, const void *pointer);
-
-/* False where a seccomp filter may forbid what finds that out. */
-extern HIDDEN bool report_may_poll;
 
 /* Writes `lowtide: <text>` as one line; keeps errno. */
 HIDDEN void report_line(const char *text);

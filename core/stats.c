@@ -61,8 +61,8 @@ static int64_t resident_bytes(const void *start, size_t bytes) {
     while (at < end) {
         size_t n = (end - at + os_page_bytes - 1) / os_page_bytes;
         if (n > sizeof pages) n = sizeof pages;
-        if (mincore((void *)at, n * os_page_bytes, pages))
-            memset(pages, 1, n); /* refused: assume the worst */
+        if (relaxed_load(&os_is_filtered) || mincore((void *)at, n * os_page_bytes, pages))
+            memset(pages, 1, n); /* not to be known: assume the worst */
         for (size_t i = 0; i < n; i++) resident += pages[i] & 1 ? (int64_t)os_page_bytes : 0;
         at += n * os_page_bytes;
     }
@@ -103,6 +103,12 @@ static int64_t cached_resident_bytes(void) {
     return resident;
 }
 
+/* What was asked for where the kernel cannot be asked. */
+static int64_t buffer_resident_bytes(const void *p) {
+    if (relaxed_load(&os_is_filtered)) return (int64_t)large_live_bytes(p);
+    return resident_bytes(p, large_usable_bytes(p));
+}
+
 /* Buffers in use are found by the page map's bytes. Where those were never written they are not
  * read either: the kernel would map its page of zeros, and call the leaf resident. */
 static int64_t large_resident_in(const struct pagemap_leaf *leaf, uintptr_t gib) {
@@ -114,7 +120,7 @@ static int64_t large_resident_in(const struct pagemap_leaf *leaf, uintptr_t gib)
             continue;
         }
         if (relaxed_load(&leaf->page[page]) == CLASS_LARGE)
-            resident += resident_bytes((void *)base, large_usable_bytes((void *)base));
+            resident += buffer_resident_bytes((void *)base);
     }
     return resident;
 }

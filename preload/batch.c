@@ -50,7 +50,7 @@ static bool is_patched(void) {
 }
 
 static long release_together(const struct iovec *ranges, unsigned n) {
-    int known = relaxed_load(&state);
+    int known = relaxed_load(&os_is_filtered) ? MUST_NOT : relaxed_load(&state);
     bool works = known == WORKS || (known == UNTRIED && try_once());
     return works && !is_patched() ? release_ranges(ranges, n) : -1;
 }
@@ -62,5 +62,3 @@ void batch_init(void) {
     memcpy(&madvise_code, own, sizeof madvise_code);
     os_calls.release_ranges = release_together;
 }
-
-void batch_stop(void) { atomic_store(&state, MUST_NOT); }

@@ -6,7 +6,7 @@
  */
 #include "preload.h"
 
-#include "../trim-policy/policy.h"
+#include "../core/os.h"
 
 #include <dlfcn.h>
 #include <stdarg.h>
@@ -19,11 +19,7 @@ EXPORT int prctl(int what, ...) {
     va_start(args, what);
     for (int i = 0; i < 4; i++) argument[i] = va_arg(args, unsigned long);
     va_end(args);
-    if (what == PR_SET_SECCOMP || what == PR_SET_NO_NEW_PRIVS) {
-        policy_stop_looking();
-        batch_stop();
-        report_may_poll = false;
-    }
+    if (what == PR_SET_SECCOMP || what == PR_SET_NO_NEW_PRIVS) atomic_store(&os_is_filtered, true);
     if (!libc_prctl) *(void **)&libc_prctl = dlsym(RTLD_NEXT, "prctl");
     return libc_prctl(what, argument[0], argument[1], argument[2], argument[3]);
 }

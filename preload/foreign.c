@@ -39,17 +39,20 @@ struct heap_header {
 };
 enum { HEAP_ALIGNMENT = 64 << 20 };
 
-/* Eight bytes of a signal mask are copied before the kernel looks what it is to do with them. */
+/* Eight bytes of a signal mask are copied before the kernel looks what it is to do with them: for
+ * where process_vm_readv is not to be had, or a seccomp filter may kill for it. */
 static bool is_readable_word(uintptr_t at) {
     return syscall(SYS_rt_sigprocmask, -1, at, NULL, sizeof(uint64_t)) == 0 || errno != EFAULT;
 }
 
 static bool read_at(uintptr_t at, void *to, size_t bytes) {
     struct iovec local = {to, bytes}, remote = {(void *)at, bytes};
-    if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)bytes) return true;
+    if (!relaxed_load(&os_is_filtered)) {
+        if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)bytes) return true;
+        if (errno == EFAULT) return false;
+    }
     uintptr_t last = (at + bytes - 1) & ~(uintptr_t)7;
-    if (errno == EFAULT || !is_readable_word(at & ~(uintptr_t)7) || !is_readable_word(last))
-        return false;
+    if (!is_readable_word(at & ~(uintptr_t)7) || !is_readable_word(last)) return false;
     memcpy(to, (const void *)at, bytes);
     return true;
 }

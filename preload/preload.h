@@ -16,10 +16,8 @@
 #define ALIAS_OF(name) __attribute__((alias(#name)))
 #endif
 
-/* Releases of many ranges in one call, where that may be (batch.c); batch_stop: a seccomp filter is
- * coming. */
+/* Releases of many ranges in one call, where that may be (batch.c). */
 HIDDEN void batch_init(void);
-HIDDEN void batch_stop(void);
 
 /* Takes this library out of LD_PRELOAD in `envp`; false when it was not there (aside.c). */
 HIDDEN bool aside_leave_preload(char **envp);

@@ -32,12 +32,15 @@ static void add_number(struct writer *t, const char *key, int64_t value) {
     add(t, ", \"%s\": %lld", key, (long long)value);
 }
 
+/* 0 where a seccomp filter may kill for asking. */
+static int own_pid(void) { return relaxed_load(&os_is_filtered) ? 0 : (int)getpid(); }
+
 static void make_json(struct writer *t) {
     struct stats s;
     struct policy_numbers m;
     stats_collect(&s);
     policy_snapshot(&m);
-    add(t, "{\"version\": \"%s\", \"pid\": %d, \"python\": \"%s\"", LOWTIDE_VERSION, (int)getpid(),
+    add(t, "{\"version\": \"%s\", \"pid\": %d, \"python\": \"%s\"", LOWTIDE_VERSION, own_pid(),
         python_state);
 #define STAT(key, text) add_number(t, #key, s.key);
 #include "../core/stats.def"
@@ -53,7 +56,7 @@ static void make_json(struct writer *t) {
 static void expand_name(struct writer *t, const char *pattern) {
     for (; *pattern; pattern++) {
         if (pattern[0] == '%' && pattern[1] == 'p')
-            add(t, "%d", (int)getpid()), pattern++;
+            add(t, "%d", own_pid()), pattern++;
         else if (pattern[0] == '%' && pattern[1] == 'e')
             add(t, "%s", program_invocation_short_name), pattern++;
         else
@@ -70,22 +73,25 @@ static void write_all(int fd, const char *text, size_t n) {
     }
 }
 
+/* stderr where that cannot be, which is said. */
+static int open_file(const char *pattern) {
+    char name[4096], line[4200];
+    bool is_filtered = relaxed_load(&os_is_filtered);
+    expand_name(&(struct writer){name, sizeof name}, pattern);
+    int fd = is_filtered ? -1 : open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (fd >= 0) return fd;
+    snprintf(line, sizeof line,
+             "cannot open LOWTIDE_STATS file %.200s (%s); statistics go to stderr", name,
+             is_filtered ? "a seccomp filter may forbid it" : strerror(errno));
+    report_line(line);
+    return STDERR_FILENO;
+}
+
 void stats_json_write(const char *where) {
-    int saved = errno, fd = STDERR_FILENO;
-    char json[4096], name[4096];
+    int saved = errno;
+    char json[4096];
     make_json(&(struct writer){json, sizeof json});
-    if (strcmp(where, "1")) {
-        expand_name(&(struct writer){name, sizeof name}, where);
-        fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-        if (fd < 0) {
-            char line[4200];
-            snprintf(line, sizeof line,
-                     "cannot open LOWTIDE_STATS file %.200s (%s); statistics go to stderr", name,
-                     strerror(errno));
-            report_line(line);
-            fd = STDERR_FILENO;
-        }
-    }
+    int fd = strcmp(where, "1") ? open_file(where) : STDERR_FILENO;
     if (fd != STDERR_FILENO || !line_is_mute) write_all(fd, json, strlen(json));
     if (fd != STDERR_FILENO) close(fd);
     errno = saved;

@@ -237,7 +237,7 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
     int64_t now = policy_clock_ms();
     bool is_refused = now == relaxed_load(&heap_current->refused_ms);
     if (is_refused && before_sleep_cost() < MUCH) return refuse(now, wait);
-    bool has_filter = machine_is_stopped();
+    bool has_filter = relaxed_load(&os_is_filtered);
     uint64_t before = has_filter ? 0 : policy_change_mask(SIG_BLOCK, ~0ull);
     enum policy_sleep answer = give_back(now, may_hurry, wait);
     if (has_filter) return answer == SLEEP_LATER ? SLEEP_NOTHING_TO_DO : answer;
@@ -250,7 +250,7 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
 enum { LARGE_MAPPING_BYTES = 1 << 20 };
 
 void policy_before_mapping(size_t bytes) {
-    if (bytes < LARGE_MAPPING_BYTES || !budget_retained_pages() || machine_is_stopped()) return;
+    if (bytes < LARGE_MAPPING_BYTES || !budget_retained_pages() || relaxed_load(&os_is_filtered)) return;
     if (heap_is_in_use() || !state_take()) return;
     policy_look(policy_clock_ms());
     const struct machine *machine = &policy_state.machine;

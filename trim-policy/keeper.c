@@ -46,20 +46,15 @@ static void ring_bell(void) {
     syscall(SYS_futex, futex, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* Direct system calls: libc's sleeping calls are interposed. */
-static void futex_wait(int64_t ms) {
+/* A direct system call: libc's sleeping calls are interposed. */
+static void wait_for(_Atomic(uint32_t) *futex, int64_t ms) {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    syscall(SYS_futex, relaxed_load(&bell), FUTEX_WAIT, 0, &t, NULL, 0);
-}
-
-static void pause_ms(int64_t ms) {
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    syscall(SYS_nanosleep, &t, NULL);
+    syscall(SYS_futex, futex, FUTEX_WAIT, 0, &t, NULL, 0);
 }
 
 /* The keeper is the only thread: the main thread stays as a zombie as long as there are others. */
 static bool is_last_thread(void) {
-    if (machine_is_stopped() || !state_take()) return false;
+    if (relaxed_load(&os_is_filtered) || !state_take()) return false;
     struct text rest = file_read_own_stat(), state = {"", 0}, number = state;
     int64_t threads = 0;
     text_take_word(&rest, &state);
@@ -81,9 +76,9 @@ static void *keep(void *unused) {
             if (wait > EARN_TICK_MS) wait = EARN_TICK_MS;
         }
         if (rounds < 2)
-            pause_ms(EARN_TICK_MS);
+            wait_for(&(_Atomic(uint32_t)){0}, EARN_TICK_MS);
         else if (!silence_bell())
-            futex_wait(wait);
+            wait_for(relaxed_load(&bell), wait);
     }
     pthread_sigmask(SIG_SETMASK, &signals_of_starter, NULL); /* for the exit handlers */
     return NULL;
@@ -114,7 +109,8 @@ void keeper_note_activity(void) {
 }
 
 void keeper_note_thread_end(void) {
-    if (!atomic_load(&is_started) || syscall(SYS_gettid) != getpid()) return;
+    if (!atomic_load(&is_started) || relaxed_load(&os_is_filtered)) return;
+    if (syscall(SYS_gettid) != getpid()) return;
     atomic_store(&main_has_ended, true);
     ring_bell();
 }

@@ -90,10 +90,11 @@ static int own_pid(void) { return (int)syscall(SYS_getpid); }
 
 /* The page is this process's: not so in a child made without libc's fork, or between vfork and
  * exec, which shares its parent's memory. Behind a seccomp filter nobody is asked. */
-static bool is_own_page(void) { return machine_is_stopped() || own_pid() == live.pid; }
+static bool is_own_page(void) { return relaxed_load(&os_is_filtered) || own_pid() == live.pid; }
 
 static bool is_time_for_a_page(int64_t now_ms) {
-    return !live.is_tried && !machine_is_stopped() && now_ms - live.begun_ms >= LEAST_AGE_MS &&
+    return !live.is_tried && !relaxed_load(&os_is_filtered) &&
+           now_ms - live.begun_ms >= LEAST_AGE_MS &&
            relaxed_load(&counters.live_pages) + budget_retained_pages() >= LEAST_PAGES;
 }
 
@@ -160,7 +161,7 @@ _Atomic(uint32_t) *live_bell(void) {
 /* ---- moments of life ---- */
 
 static void begin(void) {
-    live.pid = own_pid();
+    live.pid = relaxed_load(&os_is_filtered) ? 0 : own_pid();
     live.begun_ms = policy_clock_ms();
     live.is_tried = false;
     relaxed_store(&live.trim_begun, 0);
@@ -183,7 +184,7 @@ void live_after_fork(void) {
 
 /* The page stays mapped: other threads may be at it. */
 void live_close(void) {
-    if (!relaxed_load(&live.is_wanted) || own_pid() != live.pid) return;
+    if (!relaxed_load(&live.is_wanted) || !is_own_page()) return;
     relaxed_store(&live.is_wanted, false);
-    if (relaxed_load(&live.page) && !machine_is_stopped()) live_file_remove();
+    if (relaxed_load(&live.page) && !relaxed_load(&os_is_filtered)) live_file_remove();
 }

@@ -3,12 +3,12 @@
 
 #include "../core/budget.h"
 #include "../core/line.h"
+#include "../core/os.h"
 #include "file.h"
 
 static struct minimum_settings settings;
 static const char *fake_root = "";
 static bool is_verbose;
-static _Atomic(bool) is_stopped;
 
 void machine_init(struct machine *machine, const char *root, struct minimum_settings minimum,
                   bool verbose) {
@@ -17,9 +17,6 @@ void machine_init(struct machine *machine, const char *root, struct minimum_sett
     settings = minimum;
     is_verbose = verbose;
 }
-
-void machine_stop(void) { atomic_store(&is_stopped, true); }
-bool machine_is_stopped(void) { return atomic_load(&is_stopped); }
 
 /* ---- what is said in verbose mode ---- */
 
@@ -90,7 +87,7 @@ static bool is_too_soon(const struct machine *machine, int64_t now_ms) {
 int machine_look(struct machine *machine, int64_t now_ms) {
     struct sample *sample = &machine->sample;
     int before = machine->state.level;
-    if (machine_is_stopped()) return LEVEL_LOW;
+    if (relaxed_load(&os_is_filtered)) return LEVEL_LOW;
     if (is_too_soon(machine, now_ms)) return before;
     machine->looked_ms = now_ms;
     sample_read(fake_root, sample);

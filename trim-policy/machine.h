@@ -4,8 +4,9 @@
  *
  * One caller at a time (policy.c sees to that). It looks when somebody asks, never by itself: short
  * programs and those that retain little are not to pay for it, and a program that locks itself into
- * a seccomp filter would be killed for opening a file. So there is no looking once machine_stop was
- * called.
+ * a seccomp filter would be killed for opening a file. So there is no looking once
+ * os_is_filtered, and the level is low from then on: what was true a long time ago should not cost
+ * speed for ever.
  */
 #ifndef LOWTIDE_MACHINE_H
 #define LOWTIDE_MACHINE_H
@@ -29,10 +30,5 @@ HIDDEN void machine_init(struct machine *machine, const char *root,
  * says. */
 enum { MACHINE_LOOK_MS = 100 };
 HIDDEN int machine_look(struct machine *machine, int64_t now_ms);
-
-/* No more looks, for good; inherited by forked children. The level is low from then on: what was
- * true a long time ago should not cost speed for ever. */
-HIDDEN void machine_stop(void);
-HIDDEN bool machine_is_stopped(void);
 
 #endif

@@ -88,8 +88,6 @@ void policy_thread_ends(void) { keeper_note_thread_end(); }
 
 void policy_end(void) { live_close(); }
 
-void policy_stop_looking(void) { machine_stop(); }
-
 /* ---- for others ---- */
 
 static int64_t value_of(struct reading reading) { return reading.is_known ? reading.value : 0; }

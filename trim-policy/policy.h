@@ -16,9 +16,6 @@ HIDDEN void policy_thread_ends(void);
 /* At the exit of the process: nothing of it stays behind. */
 HIDDEN void policy_end(void);
 
-/* From now on no file is opened: the program is about to forbid that, perhaps on pain of death. */
-HIDDEN void policy_stop_looking(void);
-
 /* What the machine, the container and the process have, in bytes; 0 = unknown. */
 struct policy_numbers {
     int64_t limit_bytes;         /* memory this process can have at most */

@@ -1,21 +1,16 @@
-/* Under limits: of address space, of locked memory, of mappings, of system calls.
+/* Under limits: of address space, of locked memory, of mappings.
  *
  *   limits space            malloc fails with ENOMEM at RLIMIT_AS and works again after frees
  *   limits locked           all memory locked: what is released is refused by the kernel, and calloc is zero all the same
  *   limits maps BYTES N     N blocks, every other freed: the process goes on and can still map for itself
  *   limits moved N          N buffers that realloc grew or moved; limits regrown N: few at a time, N times
- *   limits calls            a strict seccomp filter while all tiers churn
  */
 #define _GNU_SOURCE
 #include "trap.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -210,54 +205,6 @@ static void test_regrown(long n) {
     printf("%d mappings in the end\n", mappings_in_use());
 }
 
-/* ---- system calls ---- */
-
-#define ALLOW(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-
-static void forbid_the_rest(void) {
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        ALLOW(mmap), ALLOW(munmap), ALLOW(madvise), ALLOW(mremap), ALLOW(write), ALLOW(futex), ALLOW(exit), ALLOW(exit_group),
-        ALLOW(rt_sigreturn), ALLOW(rt_sigprocmask),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-    };
-    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
-    CHECK(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    CHECK(!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
-}
-
-static pthread_barrier_t is_running, is_filtered; /* what a thread's start calls is over; the filter is on */
-
-static void *churn_filtered(void *number) {
-    enum { N = 400 };
-    static __thread void *p[N];
-    uint64_t seed = 5 + (uintptr_t)number;
-    if ((uintptr_t)number) pthread_barrier_wait(&is_running);
-    pthread_barrier_wait(&is_filtered);
-    for (int i = 0; i < 200000; i++) {
-        unsigned s = trap_random(&seed) % N;
-        size_t bytes = sizes[trap_random(&seed) % (i % 200 ? 5 : SIZES)];
-        p[s] = i % 3 ? (free(p[s]), calloc(1, bytes)) : realloc(p[s], bytes);
-        CHECK(p[s] || bytes == 0);
-        if (i % 20000 == 0) malloc_trim(0);
-    }
-    for (int i = 0; i < N; i++) free(p[i]);
-    return NULL;
-}
-
-static void test_calls(void) {
-    enum { THREADS = 3 };
-    pthread_t t[THREADS];
-    pthread_barrier_init(&is_running, NULL, THREADS + 1);
-    pthread_barrier_init(&is_filtered, NULL, THREADS + 1);
-    for (uintptr_t i = 0; i < THREADS; i++) CHECK(!pthread_create(&t[i], NULL, churn_filtered, (void *)(i + 1)));
-    pthread_barrier_wait(&is_running);
-    forbid_the_rest();
-    churn_filtered(NULL);
-    for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
-    if (write(STDOUT_FILENO, "ok\n", 3) == 3) _exit(0);
-}
-
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0); /* a failing check leaves by _exit */
     if (argc < 2) return 2;
@@ -266,7 +213,6 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[1], "maps") && argc > 3) test_maps(strtoul(argv[2], NULL, 10), atol(argv[3]));
     else if (!strcmp(argv[1], "moved") && argc > 2) test_moved(atol(argv[2]));
     else if (!strcmp(argv[1], "regrown") && argc > 2) test_regrown(atol(argv[2]));
-    else if (!strcmp(argv[1], "calls")) test_calls();
     else return 2;
     puts("ok");
     return 0;

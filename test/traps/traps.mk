@@ -1,7 +1,7 @@
 # Programs that step into what other allocators fell into (one program a family, see their heads), and their runner.
 TRAPS_BUILD := $(BUILD)/test/traps
 TRAPS_FLAGS := -O1 -g -pthread -fno-builtin -w
-TRAPS_PROGRAMS := matrix rules forks ends locals limits calls heap bound other forked pending patched sanitized asan tsan lsan asan-clang tsan-clang msan-clang
+TRAPS_PROGRAMS := matrix rules forks ends locals limits filtered calls heap bound other forked pending patched sanitized asan tsan lsan asan-clang tsan-clang msan-clang
 TRAPS_LIBRARIES := early.so hooks.so counted.so
 # For instance TRAP_ARGS='--only fork'.
 TRAP_ARGS ?=
@@ -17,6 +17,10 @@ $(TRAPS_BUILD)/locals: test/traps/locals.cpp
 $(TRAPS_BUILD)/%: test/traps/%.c test/traps/trap.h test/storms/storm.h
 	@mkdir -p $(@D)
 	$(CC) $(TRAPS_FLAGS) -o $@ $< -ldl
+
+$(TRAPS_BUILD)/filtered: test/traps/filtered.c test/traps/trap.h
+	@mkdir -p $(@D)
+	$(CC) $(TRAPS_FLAGS) -o $@ $< -ldl -lseccomp
 
 $(TRAPS_BUILD)/other: test/traps/other.c test/traps/trap.h
 	@mkdir -p $(@D)

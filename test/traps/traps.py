@@ -10,8 +10,10 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
@@ -214,6 +216,23 @@ class Runner(cases.Runner):
         holes = self.read_stats(done.stderr)["vmas_holes"]
         check(holes <= mappings + 20, f"believes in {holes} runs of addresses; the process has {mappings} mappings")
 
+    # ---- seccomp ----
+
+    def filtered_misuse(self):
+        """libc's abort makes a call that the filter kills for."""
+        done = self.run("filtered", "misuse")
+        check(done.returncode == -signal.SIGSYS, f"ended with {done.returncode}: {done.stdout}")
+        check(re.fullmatch(r"lowtide: double free: pointer 0x[0-9a-f]+\n", done.stderr), f"said {done.stderr[:300]!r}")
+
+    def filtered_statistics(self):
+        """They go to stderr, whatever file was asked for, and the process has no number."""
+        check(self.read_stats(self.well("filtered", "libcs", quiet=False, LOWTIDE_STATS="1").stderr)["pid"] == 0, "has a pid")
+        with tempfile.TemporaryDirectory() as directory:
+            first, _, rest = self.well("filtered", "libcs", quiet=False, LOWTIDE_STATS=directory + "/%p").stderr.partition("\n")
+            check(first.startswith("lowtide: ") and "seccomp" in first, f"said {first!r}")
+            self.read_stats(rest)
+            check(not os.listdir(directory), "a file was made")
+
     # ---- children ----
 
     def children(self):
@@ -316,7 +335,10 @@ def all_cases(r):
     for program in ("asan", "tsan", "lsan", "asan-clang", "tsan-clang", "msan-clang"):
         yield f"a program with a sanitizer: {program}", lambda p=program: r.sanitized(p, ASAN_OPTIONS="verify_asan_link_order=0:detect_leaks=0")
     yield "a program under valgrind", r.valgrind
-    yield "a strict seccomp filter", lambda: r.ours("limits", "calls")
+    for what in ("churn", "no-moves", "forks", "libcs"):
+        yield f"a strict seccomp filter: {what}", lambda w=what: r.ours("filtered", w)
+    yield "a strict seccomp filter: misuse", r.filtered_misuse
+    yield "a strict seccomp filter: statistics", r.filtered_statistics
     yield "every release goes through libc's functions", r.releases_seen
     yield "libc's madvise patched by the program", lambda: r.ours("patched")
     yield "a million pairs across an arena's edge: under 1,000 releases", lambda: r.edge_calls("edge")

@@ -55,6 +55,20 @@ ParameterizedTest(size_t *most, stats, sums_hold_in_every_snapshot) {
     assert_sound();
 }
 
+/* What the kernel cannot be asked is taken for resident. */
+Test(stats, sums_hold_behind_a_seccomp_filter) {
+    static struct unit_churn churn;
+    struct stats s;
+    churn.random = 7, churn.most_bytes = 1000000;
+    for (unsigned i = 0; i < 3000; i++) unit_churn_step(&churn);
+    atomic_store(&os_is_filtered, true);
+    stats_collect(&s);
+    check_sums(&s);
+    cr_assert_eq(s.large_untouched_bytes, 0);
+    cr_assert_gt(s.large_current_bytes, 0);
+    cr_assert_null(heap_verify());
+}
+
 Test(stats, an_untouched_heap_is_all_zero) {
     struct stats s, zero = {0};
     stats_collect(&s);
