@@ -250,7 +250,8 @@ enum policy_sleep policy_before_sleep(bool may_hurry, int *wait) {
 enum { LARGE_MAPPING_BYTES = 1 << 20 };
 
 void policy_before_mapping(size_t bytes) {
-    if (bytes < LARGE_MAPPING_BYTES || !budget_retained_pages() || relaxed_load(&os_is_filtered)) return;
+    if (bytes < LARGE_MAPPING_BYTES || !budget_retained_pages() || relaxed_load(&os_is_filtered))
+        return;
     if (heap_is_in_use() || !state_take()) return;
     policy_look(policy_clock_ms());
     const struct machine *machine = &policy_state.machine;
