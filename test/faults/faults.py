@@ -228,6 +228,9 @@ def all_cases(runner):
     yield "lookalike passed with LOWTIDE_CHECK=0", lambda: runner.lookalike("passed", LOWTIDE_CHECK="0")
     for name in ("marks", "null", "errno"):
         yield f"lookalike {name} with LOWTIDE_CHECK=2", lambda n=name: runner.lookalike(n, LOWTIDE_CHECK="2")
+    for kind in ("lazy", "now"):
+        yield f"lookalike deep, {kind}", lambda k=kind: runner.lookalike("deep", runner.path(f"deepbound-{k}.so"))
+        yield f"lookalike deep, {kind}, LOWTIDE_CHECK=2", lambda k=kind: runner.lookalike("deep", runner.path(f"deepbound-{k}.so"), LOWTIDE_CHECK="2")
     yield "lookalike foreign with LOWTIDE_CHECK=2", lambda: runner.lookalike("foreign", library, LOWTIDE_CHECK="2")
     yield "lookalike errno with LOWTIDE_RETURN=free", lambda: runner.lookalike("errno", LOWTIDE_RETURN="free")
     choices, numbers = read_options()

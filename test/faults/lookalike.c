@@ -4,7 +4,8 @@
  *   lookalike passed     second frees with LOWTIDE_CHECK=0, which passes over them: no block comes twice
  *   lookalike null       free(NULL) and its kin
  *   lookalike errno      errno is the same after every kind of free, in every tier
- *   lookalike foreign F  pointers of libc's own allocator, by way of library F opened with RTLD_DEEPBIND
+ *   lookalike foreign F  pointers of libc's own allocator, by way of library F
+ *   lookalike deep F       library F opened with RTLD_DEEPBIND frees what the program and libc allocate
  *   lookalike space F    library F in a namespace of its own works beside us
  */
 #define _GNU_SOURCE
@@ -195,11 +196,33 @@ static void *use_foreign(void *library) {
 
 /* From a second thread they come of another of libc's arenas. */
 static void test_foreign(const char *file) {
-    struct library l = open_library(dlopen(file, RTLD_NOW | RTLD_DEEPBIND));
+    struct library l = open_library(dlopen(file, RTLD_NOW));
     pthread_t thread;
     use_foreign(&l);
     CHECK(!pthread_create(&thread, NULL, use_foreign, &l));
     pthread_join(thread, NULL);
+}
+
+static void test_deep(const char *file, int how) {
+    void *library = dlopen(file, how | RTLD_DEEPBIND | RTLD_GLOBAL), *(*take)(size_t), *(*resize)(void *, size_t), **deep_free;
+    void (*give)(void *);
+    size_t (*room)(void *);
+    int (*text)(void);
+    if (!library) fail(dlerror(), __LINE__);
+    *(void **)&take = dlsym(library, "deep_take");
+    *(void **)&resize = dlsym(library, "deep_resize");
+    *(void **)&give = dlsym(library, "deep_give");
+    *(void **)&room = dlsym(library, "deep_room");
+    *(void **)&text = dlsym(library, "deep_text");
+    CHECK((deep_free = dlsym(library, "deep_free")) && *deep_free == dlsym(RTLD_DEFAULT, "free"));
+    for (int round = 0; round < 5; round++)
+        for (int s = 0; s < SIZES; s++) {
+            char *ours = malloc(sizes[s]), *theirs = take(sizes[s]);
+            CHECK(text() == 18 && room(ours) == malloc_usable_size(theirs));
+            CHECK(ours = resize(ours, sizes[s] + 3000));
+            give(ours);
+            free(theirs);
+        }
 }
 
 static void test_space(const char *file) {
@@ -222,6 +245,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[1], "null")) test_null();
     else if (!strcmp(argv[1], "errno")) test_errno();
     else if (!strcmp(argv[1], "foreign") && argc > 2) test_foreign(argv[2]);
+    else if (!strcmp(argv[1], "deep") && argc > 2) test_deep(argv[2], RTLD_LAZY), test_deep(argv[2], RTLD_NOW);
     else if (!strcmp(argv[1], "space") && argc > 2) test_space(argv[2]);
     else return 2;
     puts("ok");
