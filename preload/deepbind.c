@@ -46,15 +46,15 @@ void deepbind_init(void) {
 /* ---- one object ---- */
 
 struct object {
-    uintptr_t base, end;               /* of the addresses it is loaded at */
-    uintptr_t relro_begin, relro_end;  /* which the loader has made read-only */
-    const ElfW(Sym) *symbols;
+    uintptr_t base, end;              /* of the addresses it is loaded at */
+    uintptr_t relro_begin, relro_end; /* which the loader has made read-only */
+    const ElfW(Sym) * symbols;
     const char *names;
-    const ElfW(Rela) *tables[2];
+    const ElfW(Rela) * tables[2];
     size_t bytes[2];
 };
 
-static void read_dynamic(struct object *o, const ElfW(Dyn) *d) {
+static void read_dynamic(struct object *o, const ElfW(Dyn) * d) {
     for (; d->d_tag != DT_NULL; d++) {
         uintptr_t at = d->d_un.d_ptr < o->base ? o->base + d->d_un.d_ptr : d->d_un.d_ptr;
         if (d->d_tag == DT_SYMTAB) o->symbols = (const ElfW(Sym) *)at;
@@ -85,7 +85,8 @@ static void read_segments(struct object *o, const struct dl_phdr_info *info) {
 
 /* Of libc's functions the one that the reference is bound to, or will be when it is first used;
  * NULL for all others. */
-static const struct binding *binding_of(const struct object *o, const ElfW(Rela) *r, bool is_lazy) {
+static const struct binding *binding_of(const struct object *o, const ElfW(Rela) * r,
+                                        bool is_lazy) {
     const ElfW(Sym) *symbol = &o->symbols[ELF64_R_SYM(r->r_info)];
     if (!ELF64_R_SYM(r->r_info) || symbol->st_shndx != SHN_UNDEF) return NULL;
     const char *name = o->names + symbol->st_name;
@@ -147,12 +148,32 @@ static bool is_libcs_malloc(void *library) {
     return bindings[0].libcs && dlsym(library, "malloc") == bindings[0].libcs;
 }
 
-/* libc's dlopen looks for `file` as its caller says, so it must be the caller that it returns to:
- * these calls are jumps. A path is looked for nowhere. */
-EXPORT void *dlopen(const char *file, int mode) {
+/* Whether the place of the library depends on who opens it: $ORIGIN, or a search path of its own.
+ */
+static bool is_found_by_caller(const char *file, const void *caller) {
+    Dl_info info;
+    struct link_map *map = NULL;
+    if (strchr(file, '/')) return strchr(file, '$') != NULL;
+    if (!dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) || !map) return true;
+    for (const ElfW(Dyn) *d = map->l_ld; d->d_tag != DT_NULL; d++)
+        if (d->d_tag == DT_RUNPATH || d->d_tag == DT_RPATH) return true;
+    return false;
+}
+
+#ifdef __clang__
+#define JUMPS
+#define JUMP __attribute__((musttail)) return
+#else
+#define JUMPS __attribute__((optimize("O2")))
+#define JUMP  return
+#endif
+
+/* libc's dlopen takes who it returns to for the caller, so that all other calls are jumps. */
+EXPORT JUMPS void *dlopen(const char *file, int mode) {
     static void *(*next)(const char *, int);
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, "dlopen");
-    if (!(mode & RTLD_DEEPBIND) || !file || !strchr(file, '/')) return next(file, mode);
+    if (!(mode & RTLD_DEEPBIND) || !file || is_found_by_caller(file, __builtin_return_address(0)))
+        JUMP next(file, mode);
     void *library = next(file, mode);
     if (library && is_libcs_malloc(library))
         dl_iterate_phdr(bind_from_first, &(struct opened){library, false});

@@ -21,6 +21,7 @@
 
 enum { STACK_BYTES = 256 << 10 }; /* of which exit handlers may need more than it does */
 
+static _Atomic(uint32_t) never_rung;
 static bool is_wanted;
 static flag is_started;
 static flag main_has_ended; /* by pthread_exit */
@@ -76,7 +77,7 @@ static void *keep(void *unused) {
             if (wait > EARN_TICK_MS) wait = EARN_TICK_MS;
         }
         if (rounds < 2)
-            wait_for(&(_Atomic(uint32_t)){0}, EARN_TICK_MS);
+            wait_for(&never_rung, EARN_TICK_MS);
         else if (!silence_bell())
             wait_for(relaxed_load(&bell), wait);
     }

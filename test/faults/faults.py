@@ -231,6 +231,8 @@ def all_cases(runner):
     for kind in ("lazy", "now"):
         yield f"lookalike deep, {kind}", lambda k=kind: runner.lookalike("deep", runner.path(f"deepbound-{k}.so"))
         yield f"lookalike deep, {kind}, LOWTIDE_CHECK=2", lambda k=kind: runner.lookalike("deep", runner.path(f"deepbound-{k}.so"), LOWTIDE_CHECK="2")
+    yield "lookalike deep, found by name", lambda: runner.lookalike("deep", "deepbound-now.so", LD_LIBRARY_PATH=os.path.dirname(runner.path("deepbound-now.so")))
+    yield "lookalike found", lambda: runner.lookalike("found", runner.path("elsewhere/opener.so"))
     yield "lookalike foreign with LOWTIDE_CHECK=2", lambda: runner.lookalike("foreign", library, LOWTIDE_CHECK="2")
     yield "lookalike errno with LOWTIDE_RETURN=free", lambda: runner.lookalike("errno", LOWTIDE_RETURN="free")
     choices, numbers = read_options()

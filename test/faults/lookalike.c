@@ -5,7 +5,8 @@
  *   lookalike null       free(NULL) and its kin
  *   lookalike errno      errno is the same after every kind of free, in every tier
  *   lookalike foreign F  pointers of libc's own allocator, by way of library F
- *   lookalike deep F       library F opened with RTLD_DEEPBIND frees what the program and libc allocate
+ *   lookalike deep F     library F opened with RTLD_DEEPBIND frees what the program and libc allocate
+ *   lookalike found F    library F opens others that its own search path leads to, with RTLD_DEEPBIND or without
  *   lookalike space F    library F in a namespace of its own works beside us
  */
 #define _GNU_SOURCE
@@ -203,17 +204,19 @@ static void test_foreign(const char *file) {
     pthread_join(thread, NULL);
 }
 
-static void test_deep(const char *file, int how) {
-    void *library = dlopen(file, how | RTLD_DEEPBIND | RTLD_GLOBAL), *(*take)(size_t), *(*resize)(void *, size_t), **deep_free;
+static void test_deep(const char *file) {
+    void *library = dlopen(file, RTLD_LAZY | RTLD_DEEPBIND), *(*take)(size_t), *(*resize)(void *, size_t), **deep_free;
     void (*give)(void *);
     size_t (*room)(void *);
     int (*text)(void);
+    void (*end)(void);
     if (!library) fail(dlerror(), __LINE__);
     *(void **)&take = dlsym(library, "deep_take");
     *(void **)&resize = dlsym(library, "deep_resize");
     *(void **)&give = dlsym(library, "deep_give");
     *(void **)&room = dlsym(library, "deep_room");
     *(void **)&text = dlsym(library, "deep_text");
+    *(void **)&end = dlsym(library, "deep_end");
     CHECK((deep_free = dlsym(library, "deep_free")) && *deep_free == dlsym(RTLD_DEFAULT, "free"));
     for (int round = 0; round < 5; round++)
         for (int s = 0; s < SIZES; s++) {
@@ -223,6 +226,22 @@ static void test_deep(const char *file, int how) {
             give(ours);
             free(theirs);
         }
+    end();
+}
+
+static void test_found(const char *file) {
+    const char *names[] = {"found.so", "$ORIGIN/found.so"};
+    void *opener = dlopen(file, RTLD_NOW), *(*open)(const char *, int) = NULL;
+    if (opener) *(void **)&open = dlsym(opener, "opener_open");
+    CHECK(open);
+    for (int mode = RTLD_NOW;; mode |= RTLD_DEEPBIND) {
+        for (int i = 0; i < 2; i++) {
+            CHECK(!dlopen(names[i], mode) && strstr(dlerror(), "found.so"));
+            void *library = open(names[i], mode);
+            CHECK(library && !dlclose(library));
+        }
+        if (mode & RTLD_DEEPBIND) break;
+    }
 }
 
 static void test_space(const char *file) {
@@ -245,7 +264,8 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[1], "null")) test_null();
     else if (!strcmp(argv[1], "errno")) test_errno();
     else if (!strcmp(argv[1], "foreign") && argc > 2) test_foreign(argv[2]);
-    else if (!strcmp(argv[1], "deep") && argc > 2) test_deep(argv[2], RTLD_LAZY), test_deep(argv[2], RTLD_NOW);
+    else if (!strcmp(argv[1], "deep") && argc > 2) test_deep(argv[2]);
+    else if (!strcmp(argv[1], "found") && argc > 2) test_found(argv[2]);
     else if (!strcmp(argv[1], "space") && argc > 2) test_space(argv[2]);
     else return 2;
     puts("ok");
