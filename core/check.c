@@ -29,46 +29,54 @@ struct quarantine {
     _Atomic(uint32_t) next;
 };
 
+/* ---- every block and buffer that is not in its pool ---- */
+
+typedef void taken_visitor(const void *p);
+
+static void visit_blocks(const struct pool *pool, taken_visitor *visit) {
+    const struct class_info *info = &class_table[relaxed_load(&pool->class_id)];
+    for (unsigned i = 0; i < info->blocks; i++)
+        if (!(atomic_load(&pool->free[i / 64]) >> i % 64 & 1))
+            visit((void *)(pool_base(pool) + i * (uintptr_t)info->block_bytes));
+}
+
+static void visit_arena(struct group *g, unsigned slot, taken_visitor *visit) {
+    for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
+        struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
+        if (relaxed_load(&pool->state) != POOL_FREE) visit_blocks(pool, visit);
+    }
+}
+
+static void visit_large(uintptr_t gib, taken_visitor *visit) {
+    uintptr_t end = (gib + 1) << LEAF_SHIFT;
+    for (uintptr_t at = gib << LEAF_SHIFT; at < end; at += OWNER_BYTES)
+        if (pagemap_class(at) == CLASS_LARGE) visit((void *)at);
+}
+
+static void visit_taken(taken_visitor *visit) {
+    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
+        struct group *g = atomic_load(&group_table[id]);
+        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
+            if (relaxed_load(&g->arena[slot].base)) visit_arena(g, slot, visit);
+    }
+    for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++)
+        if (relaxed_load(&pagemap.root[gib])) visit_large(gib, visit);
+}
+
 /* ---- what was there before ---- */
 
 /* Addresses of unchecked blocks and buffers; 0 = freed since. */
 static _Atomic(uintptr_t) *early;
 static size_t early_count, early_room;
 
-static void note_early(uintptr_t address) {
-    if (early_count < early_room) atomic_store(&early[early_count], address);
+static void note_early(const void *p) {
+    if (early_count < early_room) atomic_store(&early[early_count], (uintptr_t)p);
     early_count++;
-}
-
-static void note_blocks(const struct pool *pool) {
-    const struct class_info *info = &class_table[relaxed_load(&pool->class_id)];
-    for (unsigned i = 0; i < info->blocks; i++)
-        if (!(atomic_load(&pool->free[i / 64]) >> i % 64 & 1))
-            note_early(pool_base(pool) + i * (uintptr_t)info->block_bytes);
-}
-
-static void note_arena(struct group *g, unsigned slot) {
-    for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
-        struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
-        if (relaxed_load(&pool->state) != POOL_FREE) note_blocks(pool);
-    }
-}
-
-static void note_large(uintptr_t gib) {
-    uintptr_t end = (gib + 1) << LEAF_SHIFT;
-    for (uintptr_t at = gib << LEAF_SHIFT; at < end; at += OWNER_BYTES)
-        if (pagemap_class(at) == CLASS_LARGE) note_early(at);
 }
 
 static void note_everything(void) {
     early_count = 0;
-    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
-        struct group *g = atomic_load(&group_table[id]);
-        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
-            if (relaxed_load(&g->arena[slot].base)) note_arena(g, slot);
-    }
-    for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++)
-        if (relaxed_load(&pagemap.root[gib])) note_large(gib);
+    visit_taken(note_early);
 }
 
 /* They are counted first, since there is no telling how many they are; a few more may come while
@@ -194,7 +202,10 @@ static size_t padded(size_t alignment, size_t bytes) {
     return os_round_up(more) + os_page_bytes;
 }
 
+static flag has_had_threads;
+
 void *check_memalign(size_t alignment, size_t bytes) {
+    if (!is_single_threaded()) relaxed_store(&has_had_threads, true);
     size_t asked = padded(alignment, bytes);
     void *p = asked ? core_memalign_unchecked(alignment, asked) : NULL;
     if (!p) {
@@ -337,6 +348,21 @@ void check_drain(void) {
     free_leaving();
 }
 
+/* The program's own bytes are not looked at unless something is wrong: it may have closed them, as
+ * the ends of its stacks. */
+static void look_for_overflow(const void *p) {
+    uint64_t size;
+    bool is_well = has_trailer(p) && is_whole(p, &size);
+    if (!is_well && !is_freed(p)) size_of(p, false);
+}
+
+/* Another thread, or one that a fork left behind, may have taken a block and not yet sealed it. */
+void check_end(void) {
+    check_drain();
+    bool is_alone = is_single_threaded() && !relaxed_load(&has_had_threads) && !heap_is_in_use();
+    if (is_alone && !relaxed_load(&leaving)) visit_taken(look_for_overflow);
+}
+
 /* ---- the others ---- */
 
 /* 0 when it is not ours. */
@@ -355,10 +381,25 @@ size_t check_usable_bytes(const void *p) {
     return size_in_use(p, "invalid pointer in malloc_usable_size");
 }
 
-/* Always to another place, so that old pointers are found out. */
+/* To copy a buffer for each line that is added to it would take hours. */
+static bool may_stay(const void *p, size_t old, size_t bytes) {
+    return is_large(p) && padded(16, bytes) > SLAB_MAX && bytes >= old - old / 4 &&
+           bytes <= old + old / 4 && !is_early(p, false);
+}
+
+static void *resize_buffer(void *p, size_t bytes) {
+    if (!guard(p, true)) return NULL;
+    void *q = core_resize_large(p, padded(16, bytes));
+    guard(q ? q : p, false);
+    return q ? seal(q, bytes) : NULL;
+}
+
+/* To another place, so that old pointers are found out. */
 void *check_realloc(void *p, size_t bytes) {
     size_t old = size_in_use(p, "invalid pointer in realloc");
-    void *q = check_malloc(bytes);
+    void *q = may_stay(p, old, bytes) ? resize_buffer(p, bytes) : NULL;
+    if (q) return q;
+    q = check_malloc(bytes);
     if (!q) return NULL;
     memcpy(q, p, old < bytes ? old : bytes);
     check_free(p);

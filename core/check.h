@@ -7,11 +7,13 @@
  *
  *   block:  | the program's bytes | canary, at least 8 bytes | size, coded with the key |
  *
- * A write past the end is found when the block is freed or resized, a write after the free when the
- * block leaves the quarantine (at the latest when the process ends), a double free at the second
- * call. Buffers above SLAB_MAX end at pages without access, so a write there is SIGSEGV; of those
- * that wait only the first page is kept, and whoever reads or writes behind it is stopped likewise.
- * How many wait is bounded by bytes (check.c). The key is that of the marks (heap.h).
+ * A write past the end is found when the block is freed or resized, or when the process ends (if it
+ * had one thread alone), a write after the free when the block leaves the quarantine, at the latest
+ * when the process ends, a double free at the second call. A write before the beginning changes the
+ * end of the block before, and is found as that if one is there. Buffers above SLAB_MAX end at
+ * pages without access, so a write there is SIGSEGV; of those that wait only the first page is
+ * kept, and whoever reads or writes behind it is stopped likewise. How many wait is bounded by
+ * bytes (check.c). The key is that of the marks (heap.h).
  */
 #ifndef LOWTIDE_CORE_CHECK_H
 #define LOWTIDE_CORE_CHECK_H
@@ -35,6 +37,10 @@ HIDDEN void check_free(void *p);
 
 /* Ends the quarantine of all blocks that wait. */
 HIDDEN void check_drain(void);
+
+/* At the exit of the process: that, and looks at the blocks that were never freed, if the process
+ * has had one thread alone. */
+HIDDEN void check_end(void);
 
 /* A random place below `n`. */
 HIDDEN unsigned check_random(unsigned n);

@@ -256,7 +256,7 @@ static bool fits_in_place(size_t have, size_t bytes) {
     return bytes <= have && bytes >= have - have / 4;
 }
 
-static void *resize_large(void *p, size_t bytes) {
+void *core_resize_large(void *p, size_t bytes) {
     struct heap *gate = gate_enter();
     void *q = large_resize(p, bytes);
     gate_leave(gate);
@@ -276,7 +276,7 @@ static NOINLINE void *move_block(void *p, size_t bytes) {
         return check_realloc(p, bytes);
     bool is_large = pagemap_class((uintptr_t)p) == CLASS_LARGE;
     if (!is_large && fits_in_place(have, bytes)) return p;
-    void *q = is_large && bytes > SLAB_MAX ? resize_large(p, bytes) : NULL;
+    void *q = is_large && bytes > SLAB_MAX ? core_resize_large(p, bytes) : NULL;
     if (q) return q;
     q = core_malloc(bytes); /* also when a large buffer is to be copied */
     if (!q) return bytes <= have ? p : NULL;

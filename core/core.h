@@ -62,6 +62,7 @@ HIDDEN size_t core_usable_bytes(const void *p);
  * ours that may be used, 0 if it is not ours: anything in between is reported as misuse in `call`,
  * or is 0 as well where `call` is NULL. */
 HIDDEN void *core_memalign_unchecked(size_t alignment, size_t bytes);
+HIDDEN void *core_resize_large(void *p, size_t bytes); /* NULL: it is as it was */
 HIDDEN void core_free_large(void *p);
 HIDDEN size_t core_owned_bytes(const void *p, const char *call);
 

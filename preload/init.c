@@ -98,5 +98,5 @@ static __attribute__((destructor(101))) void end(void) {
     if (options.stats) stats_json_write(options.stats);
     policy_end();
     if (options.check) heap_check_magazines();
-    if (core_check_level > 1) check_drain();
+    if (core_check_level > 1) check_end();
 }

@@ -92,7 +92,7 @@ def pointer_cases():
 # Only LOWTIDE_CHECK=2 sees these.
 def checked_cases():
     for size in SIZES:
-        for kind in ("overflow", "overflow-resized", "overflow-asked"):
+        for kind in ("overflow", "overflow-resized", "overflow-asked", "overflow-grown", "overflow-kept"):
             yield kind, size, ("write past the end of a block",)
         yield "write-after-begin", size, ("write after free",)
         if size not in OWN:
@@ -125,7 +125,7 @@ class Runner(cases.Runner):
         check(pointer and match.group(2) == pointer.group(1), f"the line names {match.group(2)}, the pointer was {done.stdout.strip()!r}")
         check(match.group(1) in words, f"the line says {match.group(1)!r}, not {' or '.join(words)!r}")
         is_late = kind in LATE or place == "cold" and kind.startswith("double") and kind not in AT_ONCE_IN_COLD
-        is_late = is_late and variables.get("LOWTIDE_CHECK") != "2" or kind.startswith("write-after")
+        is_late = is_late and variables.get("LOWTIDE_CHECK") != "2" or kind.startswith("write-after") or kind == "overflow-kept"
         check("survived" not in done.stdout or is_late, "was told too late")
         check(place != "handled" or "handled" in done.stdout, "the handler did not run")
 
@@ -200,7 +200,7 @@ def all_cases(runner):
     for kind, size, words in doubles + list(pointer_cases()) + list(checked_cases()):
         yield f"{kind} {size} with LOWTIDE_CHECK=2", lambda k=kind, s=size, w=words: runner.misuse(k, s, w, LOWTIDE_CHECK="2")
     for size in OWN:
-        for kind in ("overflow-page", "write-after", "write-after-resize", "read-after"):
+        for kind in ("overflow-page", "overflow-grown-page", "write-after", "write-after-resize", "read-after"):
             yield f"{kind} {size} with LOWTIDE_CHECK=2", lambda k=kind, s=size: runner.stopped_by_the_kernel(k, s)
     for size in SIZES:
         yield f"double-foreign {size}", lambda s=size: runner.foreign(s)
@@ -222,11 +222,11 @@ def all_cases(runner):
     for kind, word in (("double-trimmed-neighbour", (DOUBLE,)), ("free-wild", (INVALID,)), ("free-interior", (INTERIOR,))):
         yield f"{kind} with LOWTIDE_CHECK=0", lambda k=kind, w=word: runner.misuse(k, 3000, w, LOWTIDE_CHECK="0")
     library = runner.path("library.so")
-    for arguments in (["marks"], ["null"], ["errno"], ["foreign", library], ["space", library]):
+    for arguments in (["marks"], ["null"], ["errno"], ["closed"], ["foreign", library], ["space", library]):
         yield f"lookalike {arguments[0]}", lambda a=arguments: runner.lookalike(*a)
     yield "lookalike marks with LOWTIDE_CHECK=0", lambda: runner.lookalike("marks", LOWTIDE_CHECK="0")
     yield "lookalike passed with LOWTIDE_CHECK=0", lambda: runner.lookalike("passed", LOWTIDE_CHECK="0")
-    for name in ("marks", "null", "errno"):
+    for name in ("marks", "null", "errno", "closed"):
         yield f"lookalike {name} with LOWTIDE_CHECK=2", lambda n=name: runner.lookalike(n, LOWTIDE_CHECK="2")
     for kind in ("lazy", "now"):
         yield f"lookalike deep, {kind}", lambda k=kind: runner.lookalike("deep", runner.path(f"deepbound-{k}.so"))

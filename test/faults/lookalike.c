@@ -4,6 +4,7 @@
  *   lookalike passed     second frees with LOWTIDE_CHECK=0, which passes over them: no block comes twice
  *   lookalike null       free(NULL) and its kin
  *   lookalike errno      errno is the same after every kind of free, in every tier
+ *   lookalike closed     at the exit blocks are left whose first page the program has closed
  *   lookalike foreign F  pointers of libc's own allocator, by way of library F
  *   lookalike deep F     library F opened with RTLD_DEEPBIND frees what the program and libc allocate
  *   lookalike found F    library F opens others that its own search path leads to, with RTLD_DEEPBIND or without
@@ -18,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define CHECK(x) ((x) ? (void)0 : fail(#x, __LINE__))
 static void fail(const char *what, int line) {
@@ -229,6 +232,16 @@ static void test_deep(const char *file) {
     end();
 }
 
+/* As programs do with stacks of their own. */
+static void test_closed(void) {
+    size_t page = (size_t)getpagesize();
+    for (size_t pages = 2; pages < 1000; pages *= 3) {
+        void *p;
+        CHECK(!posix_memalign(&p, page, pages * page));
+        CHECK(!mprotect(p, page, PROT_NONE));
+    }
+}
+
 static void test_found(const char *file) {
     const char *names[] = {"found.so", "$ORIGIN/found.so"};
     void *opener = dlopen(file, RTLD_NOW), *(*open)(const char *, int) = NULL;
@@ -265,6 +278,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[1], "errno")) test_errno();
     else if (!strcmp(argv[1], "foreign") && argc > 2) test_foreign(argv[2]);
     else if (!strcmp(argv[1], "deep") && argc > 2) test_deep(argv[2]);
+    else if (!strcmp(argv[1], "closed")) test_closed();
     else if (!strcmp(argv[1], "found") && argc > 2) test_found(argv[2]);
     else if (!strcmp(argv[1], "space") && argc > 2) test_space(argv[2]);
     else return 2;

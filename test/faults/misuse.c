@@ -283,6 +283,14 @@ static char *overflown(void) {
 static void overflow(void) { free(overflown()); }
 static void overflow_resized(void) { hidden = (uintptr_t)realloc(overflown(), bytes + 100); }
 static void overflow_asked(void) { hidden = malloc_usable_size(overflown()); }
+static void overflow_grown(void) {
+    size_t grown = bytes + bytes / 8;
+    char *p = realloc(block(), grown);
+    if (!p) exit(3);
+    ((char *)wrong(p))[grown]++;
+    free(p);
+}
+static void overflow_kept(void) { hidden = (uintptr_t)overflown(); }
 static void overflow_page(void) {
     char *p = wrong(block());
     p[bytes + 16 + (size_t)getpagesize()] = 1; /* behind the canary and what rounds up to a page */
@@ -296,6 +304,13 @@ static void write_after_resize(void) {
     char *p = block(), *q = realloc(p, bytes * 3);
     ((char *)wrong(p))[bytes - 1] = 1;
     hidden = (uintptr_t)q;
+}
+
+static void overflow_grown_page(void) {
+    size_t grown = bytes + bytes / 8;
+    char *p = realloc(block(), grown);
+    if (!p) exit(3);
+    ((char *)wrong(p))[grown + 16 + (size_t)getpagesize()] = 1;
 }
 
 static const struct {
@@ -312,6 +327,9 @@ static const struct {
     {"overflow", overflow},
     {"overflow-resized", overflow_resized},
     {"overflow-asked", overflow_asked},
+    {"overflow-grown", overflow_grown},
+    {"overflow-grown-page", overflow_grown_page},
+    {"overflow-kept", overflow_kept},
     {"overflow-page", overflow_page},
     {"write-after", write_after},
     {"write-after-resize", write_after_resize},

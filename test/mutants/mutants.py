@@ -44,7 +44,7 @@ SUITES = [
     ("model", "build/test/model", MODEL, 120),
     ("traps: matrix", LIBRARY, traps("every allocating"), 90),
     ("traps: refusals", LIBRARY, traps("refusals"), 60),
-    ("traps: seccomp", LIBRARY, traps("seccomp"), 60),
+    ("traps: seccomp", LIBRARY, traps("seccomp"), 180),
     ("traps: mmap family", LIBRARY, traps("mmap family"), 60),
     ("traps: threads of a child", LIBRARY, traps("threads of a forked child"), 60),
     ("traps: what is believed", LIBRARY, traps("what is believed"), 90),

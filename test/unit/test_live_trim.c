@@ -49,14 +49,17 @@ static void ask_keeper(struct live_page *page, uint32_t number) {
     cr_assert_eq(budget_retained_pages(), 0);
 }
 Test(live_trim, the_keeper_serves_it_while_all_sleep) {
-    live_begin_holding("LOWTIDE_HOUSEKEEP=thread");
+    live_begin("LOWTIDE_HOUSEKEEP=thread");
     policy_clock_ms = real_ms;
-    policy_state.machine.looked_ms = policy_state.ticked_ms = heap_current->housekept_ms = 0;
+    policy_state.machine.looked_ms = policy_state.ticked_ms = 0;
+    heap_current->housekept_ms = INT64_MAX / 2; /* no keeper yet */
+    live_hold();
     live_after_fork();
     live_update(real_ms() + 1000); /* old enough */
     struct live_page *page = live_map_page(getpid());
     cr_assert_not_null(page);
     cr_assert_eq(page->has_keeper, 0);
+    heap_current->housekept_ms = 0;
     heap_slow_path_hook();
     for (int64_t end = real_ms() + 10000; !page->has_keeper && real_ms() < end;) usleep(1000);
     cr_assert_eq(page->has_keeper, 1);
