@@ -326,3 +326,18 @@ void arenas_inherit(void) {
         }
     }
 }
+
+void arena_visit_pools(pool_visitor *visit, void *context) {
+    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
+        struct group *g = atomic_load(&group_table[id]);
+        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++) {
+            if (!relaxed_load(&g->arena[slot].base)) continue;
+            for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
+                struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
+                unsigned class_id = relaxed_load(&pool->class_id);
+                if (atomic_load(&pool->state) != POOL_FREE && is_block_class(class_id))
+                    visit(pool, class_id, context);
+            }
+        }
+    }
+}

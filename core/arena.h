@@ -99,6 +99,10 @@ HIDDEN size_t arena_release(size_t pages, unsigned tiers);
  * more; true when any was unmapped. */
 HIDDEN bool arena_unmap_kept(void);
 
+/* Every pool that is not POOL_FREE. */
+typedef void pool_visitor(struct pool *pool, unsigned class_id, void *context);
+HIDDEN void arena_visit_pools(pool_visitor *visit, void *context);
+
 /* In a forked child: pagemap_inherit for all arenas. */
 HIDDEN void arenas_inherit(void);
 

@@ -33,18 +33,12 @@ struct quarantine {
 
 typedef void taken_visitor(const void *p);
 
-static void visit_blocks(const struct pool *pool, taken_visitor *visit) {
-    const struct class_info *info = &class_table[relaxed_load(&pool->class_id)];
+static void visit_blocks(struct pool *pool, unsigned class_id, void *visit) {
+    const struct class_info *info = &class_table[class_id];
     for (unsigned i = 0; i < info->blocks; i++)
         if (!(atomic_load(&pool->free[i / 64]) >> i % 64 & 1))
-            visit((void *)(pool_base(pool) + i * (uintptr_t)info->block_bytes));
-}
-
-static void visit_arena(struct group *g, unsigned slot, taken_visitor *visit) {
-    for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
-        struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
-        if (relaxed_load(&pool->state) != POOL_FREE) visit_blocks(pool, visit);
-    }
+            (*(taken_visitor **)visit)(
+                (void *)(pool_base(pool) + i * (uintptr_t)info->block_bytes));
 }
 
 static void visit_large(uintptr_t gib, taken_visitor *visit) {
@@ -54,11 +48,7 @@ static void visit_large(uintptr_t gib, taken_visitor *visit) {
 }
 
 static void visit_taken(taken_visitor *visit) {
-    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
-        struct group *g = atomic_load(&group_table[id]);
-        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
-            if (relaxed_load(&g->arena[slot].base)) visit_arena(g, slot, visit);
-    }
+    arena_visit_pools(visit_blocks, &visit);
     for (uintptr_t gib = 0; gib < ROOT_ENTRIES; gib++)
         if (relaxed_load(&pagemap.root[gib])) visit_large(gib, visit);
 }

@@ -13,24 +13,6 @@
 #include <sys/mman.h>
 #include <string.h>
 
-typedef void pool_visitor(struct pool *pool, unsigned class_id, void *context);
-
-/* Every pool that is not FREE. */
-static void visit_pools(pool_visitor *visit, void *context) {
-    for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
-        struct group *g = atomic_load(&group_table[id]);
-        for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++) {
-            if (!relaxed_load(&g->arena[slot].base)) continue;
-            for (uint64_t pools = tier_pool_mask(g->tier); pools; pools &= pools - 1) {
-                struct pool *pool = &g->record[slot].pool[lowest_bit(pools)];
-                unsigned class_id = relaxed_load(&pool->class_id);
-                if (atomic_load(&pool->state) != POOL_FREE && is_block_class(class_id))
-                    visit(pool, class_id, context);
-            }
-        }
-    }
-}
-
 static unsigned taken_blocks(const struct pool *pool, const struct class_info *info) {
     unsigned taken = info->blocks;
     for (unsigned w = 0; w < info->words; w++)
@@ -183,7 +165,7 @@ static void count_heaps(struct stats *s) {
 
 void stats_collect(struct stats *s) {
     memset(s, 0, sizeof *s);
-    visit_pools(count_pool, s);
+    arena_visit_pools(count_pool, s);
     count_heaps(s);
     int64_t large = large_resident_bytes(), bound = bound_pages_walked() * PAGE_BYTES;
     s->live_bytes += large - s->magazine_bytes;
@@ -274,7 +256,7 @@ static void verify_arena(const struct group *g, unsigned slot, struct verdict *v
 
 const char *heap_verify(void) {
     struct verdict v = {0};
-    visit_pools(verify_pool, &v);
+    arena_visit_pools(verify_pool, &v);
     for (uint32_t id = 0; id < atomic_load(&group_count); id++) {
         struct group *g = atomic_load(&group_table[id]);
         for (unsigned slot = 0; g && slot < GROUP_ARENAS; slot++)
