@@ -18,6 +18,10 @@ $(FAULTS_BUILD)/elsewhere/opener.so: test/faults/opener.c
 	@mkdir -p $(@D)
 	$(CC) $(FAULTS_FLAGS) -fPIC -shared -Wl,-rpath,'$$ORIGIN' -o $@ $< -ldl
 
+$(FAULTS_BUILD)/elsewhere/opener-rpath.so: test/faults/opener.c
+	@mkdir -p $(@D)
+	$(CC) $(FAULTS_FLAGS) -fPIC -shared -Wl,--disable-new-dtags,-rpath,'$$ORIGIN' -o $@ $< -ldl
+
 $(FAULTS_BUILD)/elsewhere/found.so: $(FAULTS_BUILD)/library.so
 	@mkdir -p $(@D)
 	cp $< $@
@@ -27,7 +31,7 @@ $(FAULTS_BUILD)/%: test/faults/%.c test/traps/trap.h
 	$(CC) $(FAULTS_FLAGS) -o $@ $< -ldl
 
 FAULTS_RUN = python3 test/faults/faults.py --library $(BUILD)/liblowtide.so --programs $(FAULTS_BUILD)
-FAULTS_NEEDS := $(BUILD)/liblowtide.so $(addprefix $(FAULTS_BUILD)/,misuse offsets lookalike library.so deepbound-lazy.so deepbound-now.so elsewhere/opener.so elsewhere/found.so)
+FAULTS_NEEDS := $(BUILD)/liblowtide.so $(addprefix $(FAULTS_BUILD)/,misuse offsets lookalike library.so deepbound-lazy.so deepbound-now.so elsewhere/opener.so elsewhere/opener-rpath.so elsewhere/found.so)
 
 fault-tests: $(FAULTS_NEEDS) ## misuse is reported, what looks like it is not
 	$(FAULTS_RUN)

@@ -7,7 +7,7 @@
  *   lookalike closed     at the exit blocks are left whose first page the program has closed
  *   lookalike foreign F  pointers of libc's own allocator, by way of library F
  *   lookalike deep F     library F opened with RTLD_DEEPBIND frees what the program and libc allocate
- *   lookalike found F    library F opens others that its own search path leads to, with RTLD_DEEPBIND or without
+ *   lookalike found F N...  library F opens each N, which its own search path leads to, with RTLD_DEEPBIND or without
  *   lookalike space F    library F in a namespace of its own works beside us
  */
 #define _GNU_SOURCE
@@ -242,19 +242,16 @@ static void test_closed(void) {
     }
 }
 
-static void test_found(const char *file) {
-    const char *names[] = {"found.so", "$ORIGIN/found.so"};
+static void test_found(const char *file, char **names) {
     void *opener = dlopen(file, RTLD_NOW), *(*open)(const char *, int) = NULL;
     if (opener) *(void **)&open = dlsym(opener, "opener_open");
-    CHECK(open);
-    for (int mode = RTLD_NOW;; mode |= RTLD_DEEPBIND) {
-        for (int i = 0; i < 2; i++) {
-            CHECK(!dlopen(names[i], mode) && strstr(dlerror(), "found.so"));
-            void *library = open(names[i], mode);
+    CHECK(open && *names);
+    for (; *names; names++)
+        for (int deep = 0; deep <= RTLD_DEEPBIND; deep += RTLD_DEEPBIND) {
+            CHECK(!dlopen(*names, RTLD_NOW | deep) && strstr(dlerror(), "found.so"));
+            void *library = open(*names, RTLD_NOW | deep);
             CHECK(library && !dlclose(library));
         }
-        if (mode & RTLD_DEEPBIND) break;
-    }
 }
 
 static void test_space(const char *file) {
@@ -279,7 +276,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[1], "foreign") && argc > 2) test_foreign(argv[2]);
     else if (!strcmp(argv[1], "deep") && argc > 2) test_deep(argv[2]);
     else if (!strcmp(argv[1], "closed")) test_closed();
-    else if (!strcmp(argv[1], "found") && argc > 2) test_found(argv[2]);
+    else if (!strcmp(argv[1], "found") && argc > 2) test_found(argv[2], argv + 3);
     else if (!strcmp(argv[1], "space") && argc > 2) test_space(argv[2]);
     else return 2;
     puts("ok");
