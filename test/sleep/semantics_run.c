@@ -230,6 +230,9 @@ void judge_time(struct run *r) {
         if (s->done_ns - s->at_ns > LATE_STEP_MS * MS) doubt(r, "step %d came too late", i);
         if (!r->forgives_early_step && s->done_ns < r->began_ns + 2 * MS)
             doubt(r, "step %d came too early", i);
+        /* To cancel oneself may take long, the first time. */
+        if (r->is_cancelled_before && s->done_ns && s->done_ns < r->began_ns + 20 * MS)
+            doubt(r, "step %d came before the cancelled call could end", i);
         if (has_deadline && llabs(s->done_ns - deadline) < 10 * MS)
             doubt(r, "step %d came at the deadline", i);
         if (!s->done_ns || s->done_ns > r->ended_ns) continue;
