@@ -1,7 +1,7 @@
 /* Libraries opened with RTLD_DEEPBIND. Their malloc and free are libc's own, as libc is among what
  * they depend on; but what libc allocates for them (strdup, getline, a message of dlerror) comes
  * from here, as does what the program hands them, and libc's free crashes on it. PHP opens each of
- * its extensions so, and Apache its modules.
+ * its extensions so.
  *
  * So their references to libc's allocator are bound to this one when they are opened, before any
  * other thread can use them. All other references stay as the loader bound them. A constructor of
@@ -38,7 +38,12 @@ static struct binding {
 };
 enum { BINDINGS = sizeof bindings / sizeof *bindings };
 
-void deepbind_init(void) {
+static bool is_wanted;
+
+void deepbind_init(void) { is_wanted = true; }
+
+/* At the first such call: most programs make none. */
+static void find_libcs(void) {
     void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     for (int i = 0; libc && i < BINDINGS; i++) bindings[i].libcs = dlsym(libc, bindings[i].name);
 }
@@ -66,8 +71,7 @@ static void read_dynamic(struct object *o, const ElfW(Dyn) * d) {
     }
 }
 
-/* The page of an address and what is behind it may differ in protection where the end is no
- * multiple of the page: the loader rounds it down. */
+/* The end of what is read-only is rounded down, as the loader does. */
 static void read_segments(struct object *o, const struct dl_phdr_info *info) {
     o->base = info->dlpi_addr;
     for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -99,7 +103,7 @@ static const struct binding *binding_of(const struct object *o, const ElfW(Rela)
     return NULL;
 }
 
-/* Changes the references, or counts those that are read-only. */
+/* Changes the references; tells whether there are some that cannot be written to yet. */
 static bool bind(const struct object *o, bool may_write) {
     bool needs_writing = false;
     for (int t = 0; t < 2; t++)
@@ -145,6 +149,7 @@ static int bind_from_first(struct dl_phdr_info *info, size_t bytes, void *contex
 
 /* The library's malloc may be another's, on which it depends. */
 static bool is_libcs_malloc(void *library) {
+    if (!bindings[0].libcs) find_libcs();
     return bindings[0].libcs && dlsym(library, "malloc") == bindings[0].libcs;
 }
 
@@ -175,7 +180,7 @@ EXPORT JUMPS void *dlopen(const char *file, int mode) {
     if (!(mode & RTLD_DEEPBIND) || !file || is_found_by_caller(file, __builtin_return_address(0)))
         JUMP next(file, mode);
     void *library = next(file, mode);
-    if (library && is_libcs_malloc(library))
+    if (library && is_wanted && is_libcs_malloc(library))
         dl_iterate_phdr(bind_from_first, &(struct opened){library, false});
     return library;
 }

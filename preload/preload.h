@@ -31,8 +31,7 @@ HIDDEN bool aside_from_other_malloc(void);
 /* Finds libc's own allocator, for pointers that it made (foreign.c). */
 HIDDEN void foreign_init(void);
 
-/* Finds libc's own allocator, to which libraries opened with RTLD_DEEPBIND are not to be bound
- * (deepbind.c). */
+/* Malloc is ours: libraries opened with RTLD_DEEPBIND are to be bound to it (deepbind.c). */
 HIDDEN void deepbind_init(void);
 
 /* Decides whether this is a CPython interpreter whose objects lowtide should hold (python.c). */

@@ -259,19 +259,13 @@ static void free_sized_wrong(void) { free_with_size(wrong(block()), bytes * 2 + 
 static void free_sized_more(void) { free_with_size(wrong(block()), bytes + 1); }
 static void free_sized_less(void) { free_with_size(wrong(block()), bytes - 1); }
 
-static void free_aligned_sized_wrong(void) {
+static void free_with_alignment(void *p, size_t alignment, size_t size) {
     void (*sized)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
-    if (!sized) exit(3);
-    char *p = block();
-    sized(wrong(p), 1ul << 45, bytes);
-}
-
-static void free_aligned_sized_more(void) {
-    void (*sized)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
-    void *p = aligned_alloc(64, bytes);
     if (!sized || !p) exit(3);
-    sized(wrong(p), 64, bytes * 2 + 70000);
+    sized(wrong(p), alignment, size);
 }
+static void free_aligned_sized_wrong(void) { free_with_alignment(block(), 1ul << 45, bytes); }
+static void free_aligned_sized_more(void) { free_with_alignment(aligned_alloc(64, bytes), 64, bytes * 2 + 70000); }
 
 /* ---- writes outside of what was asked for ---- */
 
@@ -283,13 +277,19 @@ static char *overflown(void) {
 static void overflow(void) { free(overflown()); }
 static void overflow_resized(void) { hidden = (uintptr_t)realloc(overflown(), bytes + 100); }
 static void overflow_asked(void) { hidden = malloc_usable_size(overflown()); }
-static void overflow_grown(void) {
+/* Its end, so far behind it. */
+static char *behind_grown(size_t distance) {
     size_t grown = bytes + bytes / 8;
     char *p = realloc(block(), grown);
     if (!p) exit(3);
-    ((char *)wrong(p))[grown]++;
-    free(p);
+    hidden = (uintptr_t)wrong(p);
+    return p + grown + distance;
 }
+static void overflow_grown(void) {
+    ++*behind_grown(0);
+    free((void *)hidden);
+}
+static void overflow_grown_page(void) { *behind_grown(16 + (size_t)getpagesize()) = 1; }
 static void overflow_kept(void) { hidden = (uintptr_t)overflown(); }
 static void overflow_page(void) {
     char *p = wrong(block());
@@ -304,13 +304,6 @@ static void write_after_resize(void) {
     char *p = block(), *q = realloc(p, bytes * 3);
     ((char *)wrong(p))[bytes - 1] = 1;
     hidden = (uintptr_t)q;
-}
-
-static void overflow_grown_page(void) {
-    size_t grown = bytes + bytes / 8;
-    char *p = realloc(block(), grown);
-    if (!p) exit(3);
-    ((char *)wrong(p))[grown + 16 + (size_t)getpagesize()] = 1;
 }
 
 static const struct {
