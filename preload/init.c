@@ -77,12 +77,9 @@ static __attribute__((constructor(101))) void start(int argc, char **argv, char 
     aside_from_sanitizer(argv, envp);
     policy_init();
     foreign_init();
-    if (aside_from_other_malloc())
-        python_state = "malloc is another's";
-    else {
-        python_init(argc, argv);
-        deepbind_init();
-    }
+    bool is_other = aside_from_other_malloc();
+    python_init(argc, argv, !is_other);
+    if (!is_other) deepbind_init();
     has_thread_key = pthread_key_create(&thread_key, thread_ends) == 0;
     heap_start(heap_opened);
     pthread_atfork(gate_close, gate_open, child_after_fork);

@@ -34,10 +34,11 @@ HIDDEN void foreign_init(void);
 /* Malloc is ours: libraries opened with RTLD_DEEPBIND are to be bound to it (deepbind.c). */
 HIDDEN void deepbind_init(void);
 
-/* Decides whether this is a CPython interpreter whose objects lowtide should hold (python.c). */
-HIDDEN void python_init(int argc, char **argv);
+/* Decides whether this is a CPython interpreter whose objects lowtide should hold; in a program of
+ * another name, decided when a CPython in it asks for PYTHONMALLOC (python.c). */
+HIDDEN void python_init(int argc, char **argv, bool malloc_is_ours);
 
 /* "malloc" or "malloc_debug" when the interpreter is told so for PYTHONMALLOC, else why not. */
-extern HIDDEN const char *python_state;
+HIDDEN const char *python_state(void);
 
 #endif

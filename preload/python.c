@@ -3,13 +3,16 @@
  * LOWTIDE_PYTHON=auto tells it so by answering the interpreter's getenv, which leaves no trace in
  * the environment: children that run without lowtide keep pymalloc.
  *
+ * Told so is an executable with the interpreter's own name (python, python3, python3.11, ...;
+ * resolved through links, so those of virtual environments too), if it really is CPython; and in
+ * other programs (uWSGI, mod_wsgi, PL/Python, frozen applications) the library that asks, if it is
+ * CPython, whenever that is.
+ *
  * Development mode (-X dev, PYTHONDEVMODE) puts hooks around the allocator that find errors, unless
  * PYTHONMALLOC says otherwise; so there the answer is malloc_debug: the same hooks, around malloc.
- *
- * Only an executable with the interpreter's own name counts (python, python3, python3.11, ...;
- * resolved through links, so those of virtual environments too), and only if it really is CPython.
- * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I and -E the
- * interpreter does not ask; then it keeps pymalloc, and the statistics say so.
+ * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I and -E, and where a
+ * program starts it isolated, the interpreter does not ask; then it keeps pymalloc, and the
+ * statistics say so.
  */
 #include "preload.h"
 
@@ -17,13 +20,15 @@
 #include "../trim-policy/options.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <string.h>
 #include <unistd.h>
 
 extern char **environ;
 
-const char *python_state = "not an interpreter";
-static const char *answer; /* NULL = none of ours */
+static _Atomic(const char *) state;  /* NULL = not decided: no CPython so far */
+static _Atomic(const char *) answer; /* NULL = none of ours */
+static bool serves;                  /* malloc is ours, and the options have been read */
 static char *(*next_getenv)(const char *);
 
 static char *scan_environment(const char *name) {
@@ -35,13 +40,6 @@ static char *scan_environment(const char *name) {
 
 /* The interpreter takes an empty value for none. */
 static bool is_unset(const char *value) { return !value || !*value; }
-
-/* libc declares the argument nonnull, so NULL need not be looked for. */
-EXPORT char *getenv(const char *name) {
-    char *value = next_getenv ? next_getenv(name) : scan_environment(name);
-    if (answer && is_unset(value) && !strcmp(name, "PYTHONMALLOC")) return (char *)answer;
-    return value;
-}
 
 static bool is_interpreter_name(const char *path) {
     const char *name = strrchr(path, '/');
@@ -78,27 +76,65 @@ static struct interpreter_options read_arguments(int argc, char **argv) {
     return found;
 }
 
-void python_init(int argc, char **argv) {
-    *(void **)&next_getenv = dlsym(RTLD_NEXT, "getenv");
-    char path[4096];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[n > 0 ? n : 0] = 0;
-    if (n <= 0) strncat(path, argc ? argv[0] : "", sizeof path - 1);
-    if (!is_interpreter_name(path) || !dlsym(RTLD_DEFAULT, "Py_Main")) return;
-    struct interpreter_options arguments = read_arguments(argc, argv);
+/* For a CPython whose symbols are found through `handle`. */
+static void decide(void *handle, struct interpreter_options arguments) {
+    const char *told = NULL, *why_not = NULL;
     if (!options.python)
-        python_state = "pymalloc: LOWTIDE_PYTHON=off";
+        why_not = "pymalloc: LOWTIDE_PYTHON=off";
     else if (!is_unset(scan_environment("PYTHONMALLOC")))
-        python_state = "PYTHONMALLOC was set already";
-    else if (dlsym(RTLD_DEFAULT, "_Py_MergeZeroLocalRefcount"))
-        python_state = "mimalloc: free-threaded build";
+        why_not = "PYTHONMALLOC was set already";
+    else if (dlsym(handle, "_Py_MergeZeroLocalRefcount"))
+        why_not = "mimalloc: free-threaded build";
     else if (arguments.ignores_environment)
-        python_state = "pymalloc: -I or -E";
+        why_not = "pymalloc: -I or -E";
     else {
         bool development = arguments.development || !is_unset(scan_environment("PYTHONDEVMODE"));
-        python_state = answer = development ? "malloc_debug" : "malloc";
+        told = development ? "malloc_debug" : "malloc";
         /* Objects die in another order than they were made, and a large stack hands that order out
          * again: strings in a loop take 1.20 s where they took 1.31. */
         relaxed_store(&limits.enlarged_blocks, 0);
     }
+    relaxed_store(&answer, told);
+    relaxed_store(&state, told ? told : why_not);
+}
+
+/* The same, where the object that holds `address` is one; the executable stands for all that the
+ * program sees. */
+static void decide_for(const void *address) {
+    Dl_info found;
+    struct link_map *map = NULL;
+    if (!dladdr1(address, &found, (void **)&map, RTLD_DL_LINKMAP) || !map) return;
+    void *handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD); /* a map may be no handle */
+    if (!handle) return;
+    if (dlsym(handle, "Py_Main")) decide(handle, (struct interpreter_options){false, false});
+    dlclose(handle);
+}
+
+/* libc declares the argument nonnull, so NULL need not be looked for. */
+EXPORT char *getenv(const char *name) {
+    char *value = next_getenv ? next_getenv(name) : scan_environment(name);
+    if (!serves || strcmp(name, "PYTHONMALLOC") || !is_unset(value)) return value;
+    if (!relaxed_load(&state)) decide_for(__builtin_return_address(0));
+    const char *told = relaxed_load(&answer);
+    return told ? (char *)told : value;
+}
+
+const char *python_state(void) {
+    const char *decided = relaxed_load(&state);
+    return decided ? decided : "not an interpreter";
+}
+
+void python_init(int argc, char **argv, bool malloc_is_ours) {
+    *(void **)&next_getenv = dlsym(RTLD_NEXT, "getenv");
+    serves = malloc_is_ours;
+    if (!serves) {
+        relaxed_store(&state, "malloc is another's");
+        return;
+    }
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    if (n <= 0) strncat(path, argc ? argv[0] : "", sizeof path - 1);
+    if (is_interpreter_name(path) && dlsym(RTLD_DEFAULT, "Py_Main"))
+        decide(RTLD_DEFAULT, read_arguments(argc, argv));
 }

@@ -41,7 +41,7 @@ static void make_json(struct writer *t) {
     stats_collect(&s);
     policy_snapshot(&m);
     add(t, "{\"version\": \"%s\", \"pid\": %d, \"python\": \"%s\"", LOWTIDE_VERSION, own_pid(),
-        python_state);
+        python_state());
 #define STAT(key, text) add_number(t, #key, s.key);
 #include "../core/stats.def"
 #undef STAT
@@ -101,6 +101,6 @@ void stats_json_say_start(void) {
     char line[256];
     snprintf(line, sizeof line, "%s in %s (pid %d): OS page %zu, huge pages %s, Python objects: %s",
              LOWTIDE_VERSION, program_invocation_short_name, (int)getpid(), os_page_bytes,
-             os_keep_huge_pages ? "kept" : "off", python_state);
+             os_keep_huge_pages ? "kept" : "off", python_state());
     report_line(line);
 }
