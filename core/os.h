@@ -32,7 +32,8 @@ extern HIDDEN bool os_return_lazily;   /* MADV_FREE instead of MADV_DONTNEED */
 
 /* True once the program is about to install a seccomp filter, which may kill it for any system call
  * that it does not make itself: from then on there are none but mmap, munmap, madvise, mremap and
- * futex, rt_sigprocmask for a line or a foreign pointer, and write. For good; inherited by forked children. */
+ * futex, rt_sigprocmask for a line or a foreign pointer, and write. For good; inherited by forked
+ * children. */
 extern HIDDEN _Atomic(bool) os_is_filtered;
 
 /* Reads the page size, and keeps huge pages from the library's own tables. */

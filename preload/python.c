@@ -10,9 +10,9 @@
  *
  * Development mode (-X dev, PYTHONDEVMODE) puts hooks around the allocator that find errors, unless
  * PYTHONMALLOC says otherwise; so there the answer is malloc_debug: the same hooks, around malloc.
- * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I and -E, and where a
- * program starts it isolated, the interpreter does not ask; then it keeps pymalloc, and the
- * statistics say so.
+ * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I and -E the
+ * interpreter does not ask; then it keeps pymalloc, and the statistics say so. Nor does one that a
+ * program starts isolated, which the statistics cannot tell from none.
  */
 #include "preload.h"
 
@@ -98,7 +98,7 @@ static void decide(void *handle, struct interpreter_options arguments) {
     relaxed_store(&state, told ? told : why_not);
 }
 
-/* The same, where the object that holds `address` is one; the executable stands for all that the
+/* For the object that holds `address`, if it is a CPython; the executable stands for all that the
  * program sees. */
 static void decide_for(const void *address) {
     Dl_info found;

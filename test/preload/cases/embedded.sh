@@ -1,5 +1,5 @@
 # needs: gcc
-# CPython as a library of another program: of itself, and as what a plugin needs; its objects must live in malloc. Then imitations,
+# CPython as a library of another program: opened by that, and needed by a plugin; its objects must live in malloc. Then imitations,
 # for what is not installed: a free-threaded build, and a library that asks for the same variable and is no interpreter.
 served=${CASE_LIB:+malloc}
 served=${served:--}
