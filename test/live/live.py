@@ -133,7 +133,7 @@ class Runner(harness.LiveRunner):
             mine, childs = self.stats(process.pid), self.stats(child)
             check((mine["pid"], childs["pid"]) == (process.pid, child), f"pids {mine['pid']}, {childs['pid']}")
             with open(f"/proc/{child}/maps") as f:
-                mapped = [line.split()[-1] for line in f if "/lowtide-" in line]
+                mapped = [line.split()[-1] for line in f if " /dev/shm/lowtide-" in line]
             check([os.path.basename(m).split(".")[0] for m in mapped] == [str(child)], f"the child maps {mapped}")
             self.go_on(process)
             process.wait(10)

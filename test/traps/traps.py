@@ -308,7 +308,7 @@ def all_cases(r):
     yield "fork handlers registered before ours", lambda: r.forks("atfork", rounds // 8, preload=[library, early])
     yield "fork handlers registered after ours", lambda: r.forks("atfork", rounds // 8, preload=[early, library])
     yield "fork in a forked child", lambda: r.forks("nested", rounds // 16)
-    yield "threads of a forked child pass at once", lambda: r.forks("threads", 5)
+    yield "threads of a forked child pass at once", lambda: r.forks("threads", 20)
     yield "posix_spawn, vfork, system among churning threads", lambda: r.forks("spawn", rounds // 8)
 
     for order, libraries in (("after", [library, hooks]), ("before", [hooks, library])):
