@@ -22,6 +22,8 @@ static int64_t whole_pages(size_t bytes) { return (int64_t)os_round_up(bytes); }
 
 EXPORT void *mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {
     if (flags & MAP_ANONYMOUS) policy_before_mapping(bytes);
+    if (flags == (MAP_PRIVATE | MAP_ANONYMOUS))
+        python_sees_mapping(bytes, __builtin_return_address(0));
     void *p = os_calls.mmap(at, bytes, prot, flags, fd, offset);
     if (p != MAP_FAILED) count_program(whole_pages(bytes));
     return p;

@@ -38,7 +38,12 @@ HIDDEN void deepbind_init(void);
  * another name, decided when a CPython in it asks for PYTHONMALLOC (python.c). */
 HIDDEN void python_init(int argc, char **argv, bool malloc_is_ours);
 
-/* "malloc" or "malloc_debug" when the interpreter is told so for PYTHONMALLOC, else why not. */
+/* To be called before `caller` gets private memory from mmap: where it is the pymalloc of a CPython
+ * that has not asked, lowtide takes its place. */
+HIDDEN void python_sees_mapping(size_t bytes, void *caller);
+
+/* "malloc" or "malloc_debug" when the interpreter is told so for PYTHONMALLOC, "malloc ..." when
+ * pymalloc's place is taken at its first arena, else why not. */
 HIDDEN const char *python_state(void);
 
 #endif

@@ -10,13 +10,17 @@
  *
  * Development mode (-X dev, PYTHONDEVMODE) puts hooks around the allocator that find errors, unless
  * PYTHONMALLOC says otherwise; so there the answer is malloc_debug: the same hooks, around malloc.
- * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone. Under -I and -E the
- * interpreter does not ask; then it keeps pymalloc, and the statistics say so. Nor does one that a
- * program starts isolated, which the statistics cannot tell from none.
+ * Free-threaded builds refuse PYTHONMALLOC=malloc and are left alone.
+ *
+ * Under -I and -E, and in an isolated configuration, the interpreter does not ask. It is known by
+ * its first arena, which pymalloc maps for the first object: at that moment its allocators of
+ * objects are replaced through CPython's own interface, as for a program that embeds it. The one
+ * block that comes of the call under way is pymalloc's, and goes back there.
  */
 #include "preload.h"
 
-#include "../core/budget.h"
+#include "../core/core.h"
+#include "../core/pagemap.h"
 #include "../trim-policy/options.h"
 
 #include <dlfcn.h>
@@ -29,6 +33,8 @@ extern char **environ;
 static _Atomic(const char *) state;  /* NULL = not decided: no CPython so far */
 static _Atomic(const char *) answer; /* NULL = none of ours */
 static bool serves;                  /* malloc is ours, and the options have been read */
+static _Atomic(bool) awaits_arena;   /* of a CPython that does not ask */
+static bool is_executable_cpython;
 static char *(*next_getenv)(const char *);
 
 static char *scan_environment(const char *name) {
@@ -76,48 +82,141 @@ static struct interpreter_options read_arguments(int argc, char **argv) {
     return found;
 }
 
-/* For a CPython whose symbols are found through `handle`. */
-static void decide(void *handle, struct interpreter_options arguments) {
-    const char *told = NULL, *why_not = NULL;
-    if (!options.python)
-        why_not = "pymalloc: LOWTIDE_PYTHON=off";
-    else if (!is_unset(scan_environment("PYTHONMALLOC")))
-        why_not = "PYTHONMALLOC was set already";
-    else if (dlsym(handle, "_Py_MergeZeroLocalRefcount"))
-        why_not = "mimalloc: free-threaded build";
-    else if (arguments.ignores_environment)
-        why_not = "pymalloc: -I or -E";
-    else {
-        bool development = arguments.development || !is_unset(scan_environment("PYTHONDEVMODE"));
-        told = development ? "malloc_debug" : "malloc";
-        /* Objects die in another order than they were made, and a large stack hands that order out
-         * again: strings in a loop take 1.20 s where they took 1.31. */
-        relaxed_store(&limits.enlarged_blocks, 0);
-    }
-    relaxed_store(&answer, told);
-    relaxed_store(&state, told ? told : why_not);
+/* Objects die in another order than they were made, and a large stack hands that order out again:
+ * strings in a loop take 1.20 s where they took 1.31. */
+static void settle(const char *said) {
+    relaxed_store(&limits.enlarged_blocks, 0);
+    relaxed_store(&state, said);
 }
 
-/* For the object that holds `address`, if it is a CPython; the executable stands for all that the
- * program sees. */
-static void decide_for(const void *address) {
-    Dl_info found;
-    struct link_map *map = NULL;
-    if (!dladdr1(address, &found, (void **)&map, RTLD_DL_LINKMAP) || !map) return;
-    void *handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD); /* a map may be no handle */
+static bool is_free_threaded(void *handle) { return dlsym(handle, "_Py_MergeZeroLocalRefcount"); }
+
+/* For a CPython whose symbols are found through `handle`. */
+static void decide(void *handle, struct interpreter_options arguments) {
+    bool development = arguments.development;
+    if (!options.python)
+        relaxed_store(&state, "pymalloc: LOWTIDE_PYTHON=off");
+    else if (!is_unset(scan_environment("PYTHONMALLOC")))
+        relaxed_store(&state, "PYTHONMALLOC was set already");
+    else if (is_free_threaded(handle))
+        relaxed_store(&state, "mimalloc: free-threaded build");
+    else if (arguments.ignores_environment && development)
+        relaxed_store(&state, "pymalloc: development mode under -I or -E");
+    else if (arguments.ignores_environment)
+        relaxed_store(&state, "malloc from its first arena on: -I or -E");
+    else {
+        development |= !is_unset(scan_environment("PYTHONDEVMODE"));
+        relaxed_store(&answer, development ? "malloc_debug" : "malloc");
+        settle(relaxed_load(&answer));
+    }
+}
+
+/* Calls `act` for the object that `map` describes, if it is a CPython; the executable stands for
+ * all that the program sees. A map may be no handle. */
+static void with_cpython(const struct link_map *map, void (*act)(void *handle)) {
+    void *handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
     if (!handle) return;
-    if (dlsym(handle, "Py_Main")) decide(handle, (struct interpreter_options){false, false});
+    if (dlsym(handle, "PyObject_Malloc")) act(handle);
     dlclose(handle);
+}
+
+static void decide_as_library(void *handle) {
+    decide(handle, (struct interpreter_options){false, false});
 }
 
 /* libc declares the argument nonnull, so NULL need not be looked for. */
 EXPORT char *getenv(const char *name) {
     char *value = next_getenv ? next_getenv(name) : scan_environment(name);
     if (!serves || strcmp(name, "PYTHONMALLOC") || !is_unset(value)) return value;
-    if (!relaxed_load(&state)) decide_for(__builtin_return_address(0));
+    Dl_info found;
+    struct link_map *map = NULL;
+    if (!relaxed_load(&state) &&
+        dladdr1(__builtin_return_address(0), &found, (void **)&map, RTLD_DL_LINKMAP) && map)
+        with_cpython(map, decide_as_library);
     const char *told = relaxed_load(&answer);
-    return told ? (char *)told : value;
+    if (!told) return value;
+    relaxed_store(&awaits_arena, false);
+    return (char *)told;
 }
+
+/* ---- the first arena ---- */
+
+/* CPython's PyMemAllocatorEx, since 3.5. */
+struct allocator {
+    void *context;
+    void *(*malloc)(void *, size_t);
+    void *(*calloc)(void *, size_t, size_t);
+    void *(*realloc)(void *, void *, size_t);
+    void (*free)(void *, void *);
+};
+enum { DOMAIN_MEM = 1, DOMAIN_OBJ = 2 };
+
+static struct allocator pymalloc;
+
+static bool is_pymallocs(const void *p) { return p && !pagemap_byte((uintptr_t)p); }
+
+static void *take(void *context, size_t bytes) {
+    (void)context;
+    return core_malloc(bytes);
+}
+static void *take_zeroed(void *context, size_t count, size_t bytes) {
+    (void)context;
+    return core_calloc(count, bytes);
+}
+static void *resize(void *context, void *p, size_t bytes) {
+    (void)context;
+    if (is_pymallocs(p)) return pymalloc.realloc(pymalloc.context, p, bytes);
+    return core_realloc(p, bytes ? bytes : 1); /* Python's does not free */
+}
+static void give(void *context, void *p) {
+    (void)context;
+    is_pymallocs(p) ? pymalloc.free(pymalloc.context, p) : core_free(p);
+}
+
+/* Where hooks are around pymalloc, of the development mode or a tracer, they have a context. */
+static void take_over(void *handle) {
+    static const struct allocator ours = {NULL, take, take_zeroed, resize, give};
+    void (*get)(int, struct allocator *), (*set)(int, const struct allocator *);
+    *(void **)&get = dlsym(handle, "PyMem_GetAllocator");
+    *(void **)&set = dlsym(handle, "PyMem_SetAllocator");
+    if (!get || !set || !dlsym(handle, "PyMem_RawCalloc") || is_free_threaded(handle)) return;
+    struct allocator found;
+    get(DOMAIN_OBJ, &found);
+    if (found.context || found.malloc == take) return;
+    pymalloc = found;
+    set(DOMAIN_OBJ, &ours);
+    get(DOMAIN_MEM, &found);
+    if (found.malloc == pymalloc.malloc) set(DOMAIN_MEM, &ours);
+    settle("malloc since its first arena");
+}
+
+/* The caller is found without the loader's lock, which a constructor may hold that waits for this
+ * thread; glibc has that since 2.35. */
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+static int (*find_object)(void *, struct dl_find_object *);
+
+static const struct link_map *object_of(void *address) {
+    struct dl_find_object found;
+    return find_object && !find_object(address, &found) ? found.dlfo_link_map : NULL;
+}
+#endif
+
+/* Arenas have 256 KiB before 3.10, 1 MiB since. A second CPython's, or that of one that was ended
+ * and begun anew, is the first after its allocators were reset. */
+void python_sees_mapping(size_t bytes, void *caller) {
+    if (!relaxed_load(&awaits_arena) || (bytes != 256 << 10 && bytes != 1 << 20)) return;
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+    const struct link_map *map = object_of(caller);
+    if (!map) return;
+    const char *name = strrchr(map->l_name, '/');
+    bool is_library = name && !strncmp(name + 1, "libpython", 9);
+    if (is_library || (!*map->l_name && is_executable_cpython)) with_cpython(map, take_over);
+#else
+    (void)caller;
+#endif
+}
+
+/* ---- start ---- */
 
 const char *python_state(void) {
     const char *decided = relaxed_load(&state);
@@ -135,6 +234,11 @@ void python_init(int argc, char **argv, bool malloc_is_ours) {
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     path[n > 0 ? n : 0] = 0;
     if (n <= 0) strncat(path, argc ? argv[0] : "", sizeof path - 1);
-    if (is_interpreter_name(path) && dlsym(RTLD_DEFAULT, "Py_Main"))
+    relaxed_store(&awaits_arena, options.python && is_unset(scan_environment("PYTHONMALLOC")));
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+    *(void **)&find_object = dlsym(RTLD_DEFAULT, "_dl_find_object");
+#endif
+    is_executable_cpython = dlsym(RTLD_DEFAULT, "PyObject_Malloc");
+    if (is_executable_cpython && is_interpreter_name(path))
         decide(RTLD_DEFAULT, read_arguments(argc, argv));
 }

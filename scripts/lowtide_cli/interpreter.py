@@ -21,20 +21,27 @@ def is_free_threaded(path):
     return any(re.match(r"libpython3\.\d+t\.so", library) for library in elf.needed)
 
 
-def ignores_environment(arguments):
-    """-I or -E among the interpreter's own options."""
+def own_options(arguments):
+    """(ignores the environment, development mode): -I or -E, and -X dev, among the interpreter's
+    own options."""
+    ignores = development = False
     i = 0
     while i < len(arguments) and re.match(r"-[^-]", arguments[i]):
         for position, letter in enumerate(arguments[i][1:], 1):
             if letter in "IE":
-                return True
+                ignores = True
             if letter in "cm":
-                return False
+                return ignores, development
             if letter in "WX":
-                i += position == len(arguments[i]) - 1
+                value = arguments[i][position + 1:]
+                if not value:
+                    i += 1
+                    value = arguments[i] if i < len(arguments) else ""
+                if letter == "X" and re.match(r"dev(=|$)", value):
+                    development = True
                 break
         i += 1
-    return False
+    return ignores, development
 
 
 def objects(path, arguments, environment, is_direct=True):
@@ -49,6 +56,7 @@ def objects(path, arguments, environment, is_direct=True):
         return chosen == "malloc", f"PYTHONMALLOC={chosen} is set"
     if is_free_threaded(path):
         return False, "mimalloc of its own: a free-threaded build"
-    if is_direct and ignores_environment(arguments):
-        return False, "pymalloc, since -I or -E"
+    ignores, development = own_options(arguments) if is_direct else (False, False)
+    if ignores and development:
+        return False, "pymalloc, since -X dev with -I or -E"
     return True, "malloc, so lowtide"

@@ -201,8 +201,8 @@ def test_a_command_that_vanishes_keeps_what_was_measured(tmp_path):
 
 
 def test_python_that_is_not_served_is_told():
-    done = compare(PYTHON, "-I", "-c", "import time; time.sleep(.2)")
-    assert "Python's small objects are not lowtide's: pymalloc, since -I or -E" in done.out
+    done = compare(PYTHON, "-I", "-X", "dev", "-c", "import time; time.sleep(.2)")
+    assert "Python's small objects are not lowtide's: pymalloc, since -X dev with -I or -E" in done.out
 
 
 def test_directory_cannot_be_written(tmp_path):

@@ -90,7 +90,8 @@ def test_doctor():
 def test_doctor_of_programs(programs):
     done = call("doctor", "--", PYTHON, "x.py")
     assert done.code == 0 and "would be served" in done.out and "objects: malloc, so lowtide" in done.out
-    assert "pymalloc, since -I" in call("doctor", "--", PYTHON, "-I", "x.py").out
+    assert "pymalloc, since -X dev with -I" in call("doctor", "--", PYTHON, "-I", "-Xdev", "x.py").out
+    assert "malloc, so lowtide" in call("doctor", "--", PYTHON, "-I", "x.py").out
     for name in ("static", "musl", "own", "sanitized", "other"):
         done = call("doctor", "--", programs / name)
         assert done.code == 1 and re.search("^bad +program ", done.out, re.M), name

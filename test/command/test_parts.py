@@ -116,10 +116,12 @@ def test_colour(monkeypatch):
     assert say.colour("x", "1", terminal) == "x"
 
 
-@pytest.mark.parametrize("arguments, expected", [(["-I", "x.py"], True), (["-uE"], True), (["x.py", "-I"], False), (["-c", "-I"], False),
-                                                 (["-W", "ignore", "-I"], True), (["-Xdev", "-I"], True), (["-mIE"], False), ([], False)])
-def test_python_that_ignores_the_environment(arguments, expected):
-    assert interpreter.ignores_environment(arguments) is expected
+@pytest.mark.parametrize("arguments, expected", [
+    (["-I", "x.py"], (True, False)), (["-uE"], (True, False)), (["x.py", "-I"], (False, False)), (["-c", "-I"], (False, False)),
+    (["-W", "ignore", "-I"], (True, False)), (["-Xdev", "-I"], (True, True)), (["-I", "-X", "dev=1"], (True, True)),
+    (["-IX", "device"], (True, False)), (["-mIE"], (False, False)), (["-X"], (False, False)), ([], (False, False))])
+def test_options_of_the_interpreter(arguments, expected):
+    assert interpreter.own_options(arguments) == expected
 
 
 @pytest.mark.parametrize("name, expected", [("python3.11", True), ("python", True), ("python3.13t", True), ("python3-config", False),

@@ -172,7 +172,8 @@ def test_active(seconds):
 
 def test_active_in_python_says_whose_objects():
     assert "Python's objects: malloc" in state(run(PYTHON, "-c", "import time; time.sleep(.4)"))
-    assert "pymalloc" in state(run(PYTHON, "-I", "-c", "import time; time.sleep(.4)"))
+    assert "Python's objects: malloc" in state(run(PYTHON, "-I", "-c", "import time; time.sleep(.4)"))
+    assert "pymalloc" in state(run(PYTHON, "-I", "-Xdev", "-c", "import time; time.sleep(.4)"))
     assert "PYTHONMALLOC=pymalloc" in state(run(PYTHON, "-c", "1", env=environment(PYTHONMALLOC="pymalloc")))
 
 

@@ -2,6 +2,7 @@
 import ctypes
 import gc
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -27,11 +28,17 @@ def work():
     return hashlib.md5(repr(kept).encode()).hexdigest(), hashlib.md5(zlib.decompress(packed)).hexdigest()
 
 
-def serves_objects_itself(**environment):
+def serves_objects_itself(*options, **environment):
     """Whether pymalloc is in use: its statistics, which go to stderr, are empty when it is not."""
     ours = "import sys; sys._debugmallocstats()"
-    child = subprocess.Popen([sys.executable, "-c", ours], stderr=subprocess.PIPE, env=dict(os.environ, **environment))
+    child = subprocess.Popen([sys.executable, *options, "-c", ours], stderr=subprocess.PIPE, env=dict(os.environ, **environment))
     return b"arenas allocated total" in child.communicate()[1]
+
+
+def said_of_objects(*options):
+    """What the statistics say."""
+    child = subprocess.Popen([sys.executable, *options, "-c", "pass"], stderr=subprocess.PIPE, env=dict(os.environ, LOWTIDE_STATS="1"))
+    return json.loads(child.communicate()[1].decode())["python"]
 
 
 def has_debug_hooks(*options, **environment):
@@ -42,6 +49,7 @@ def has_debug_hooks(*options, **environment):
 
 
 def check_development_mode():
+    assert has_debug_hooks("-I", "-Xdev"), "hooks of development mode under -I"
     modes = [has_debug_hooks(), has_debug_hooks("-X", "dev"), has_debug_hooks("-bXdev"), has_debug_hooks(PYTHONDEVMODE="1"),
              has_debug_hooks("-X", "dev", PYTHONMALLOC="malloc"), has_debug_hooks("-X", "utf8", "-c", "pass", "-X", "dev")]
     assert modes == [False, True, True, True, False, False], "hooks of development mode: %s" % modes
@@ -55,6 +63,12 @@ def check_preload(library):
     assert free_threaded or not serves_objects_itself(), "objects live in pymalloc, not in malloc"
     assert free_threaded or not serves_objects_itself(PYTHONMALLOC=""), "an empty PYTHONMALLOC is taken for a choice"
     assert free_threaded or serves_objects_itself(PYTHONMALLOC="pymalloc"), "the user's choice is not kept"
+    said = said_of_objects(), said_of_objects("-I")
+    assert free_threaded or said == ("malloc", "malloc since its first arena"), said
+    assert free_threaded or not serves_objects_itself("-I"), "objects live in pymalloc under -I"
+    assert free_threaded or not serves_objects_itself("-Es"), "objects live in pymalloc under -E"
+    assert serves_objects_itself("-E", PYTHONMALLOC="pymalloc") or free_threaded, "the user's choice is not kept under -E"
+    assert serves_objects_itself("-I", LOWTIDE_PYTHON="off") or free_threaded, "LOWTIDE_PYTHON=off is not kept under -I"
     if not free_threaded and sys.version_info >= (3, 7):
         check_development_mode()
 
