@@ -78,7 +78,8 @@ static void *take_block(unsigned class_id, bool *zero) {
         if (!is_surely_sound(class_id, block) && !is_really_free(class_id, block)) continue;
         heap_busy(false);
         if (zero) *zero = false;
-        block[0] = block[1] = NULL;
+        block[0] = NULL;
+        block[1] = block_mark(block); /* as heap.c leaves it */
         return block;
     }
     void *block = heap_refill(class_id, zero);

@@ -201,16 +201,21 @@ static void count_slow_path(struct heap *heap, _Atomic(uint64_t) *counter) {
 }
 
 /* As freed into a magazine, and no longer as returned to its pool (pool.c writes that). The second
- * word is not zero, which saves malloc a question where it is a slab's block. */
+ * word is not zero, and stays so unless the program makes it zero, which saves malloc a question
+ * where it is a slab's block. */
 static void put_marks(void **block) { block[0] = block[1] = block_mark(block); }
 static void *without_marks(void **block) {
-    block[0] = block[1] = NULL;
+    put_marks(block);
+    block[0] = NULL;
     return block;
 }
 
 static void *take_one(unsigned class_id, bool *zero) {
-    void *block = NULL;
-    return pool_take(class_id, 1, &block, zero) ? without_marks(block) : NULL;
+    void **block = NULL;
+    if (!pool_take(class_id, 1, (void **)&block, zero)) return NULL;
+    without_marks(block);
+    if (zero && *zero) block[1] = NULL;
+    return block;
 }
 
 static void *refill(unsigned class_id, bool *zero) {
