@@ -14,8 +14,8 @@
  *
  * Under -I and -E, and in an isolated configuration, the interpreter does not ask. It is known by
  * its first arena, which pymalloc maps for the first object: at that moment its allocators of
- * objects are replaced through CPython's own interface, as for a program that embeds it. The one
- * block that comes of the call under way is pymalloc's, and goes back there.
+ * objects are replaced, through CPython's own interface for that. The one block that comes of the
+ * call under way is pymalloc's, and goes back there.
  */
 #include "preload.h"
 
@@ -30,11 +30,16 @@
 
 extern char **environ;
 
+/* Not NULL where the executable, or a library that it needs, is a CPython. */
+EXPORT extern void *PyObject_Malloc(size_t bytes) __attribute__((weak));
+
 static _Atomic(const char *) state;  /* NULL = not decided: no CPython so far */
 static _Atomic(const char *) answer; /* NULL = none of ours */
 static bool serves;                  /* malloc is ours, and the options have been read */
 static _Atomic(bool) awaits_arena;   /* of a CPython that does not ask */
-static bool is_executable_cpython;
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+static int (*find_object)(void *, struct dl_find_object *);
+#endif
 static char *(*next_getenv)(const char *);
 
 static char *scan_environment(const char *name) {
@@ -89,7 +94,16 @@ static void settle(const char *said) {
     relaxed_store(&state, said);
 }
 
-static bool is_free_threaded(void *handle) { return dlsym(handle, "_Py_MergeZeroLocalRefcount"); }
+/* NULL, and no message of dlerror's left for the program, where there is no such symbol. */
+static void *find_symbol(void *handle, const char *name) {
+    void *symbol = dlsym(handle, name);
+    if (!symbol) dlerror(), dlerror(); /* told, and freed */
+    return symbol;
+}
+
+static bool is_free_threaded(void *handle) {
+    return find_symbol(handle, "_Py_MergeZeroLocalRefcount");
+}
 
 /* For a CPython whose symbols are found through `handle`. */
 static void decide(void *handle, struct interpreter_options arguments) {
@@ -116,7 +130,7 @@ static void decide(void *handle, struct interpreter_options arguments) {
 static void with_cpython(const struct link_map *map, void (*act)(void *handle)) {
     void *handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
     if (!handle) return;
-    if (dlsym(handle, "PyObject_Malloc")) act(handle);
+    if (find_symbol(handle, "PyObject_Malloc")) act(handle);
     dlclose(handle);
 }
 
@@ -177,9 +191,9 @@ static void give(void *context, void *p) {
 static void take_over(void *handle) {
     static const struct allocator ours = {NULL, take, take_zeroed, resize, give};
     void (*get)(int, struct allocator *), (*set)(int, const struct allocator *);
-    *(void **)&get = dlsym(handle, "PyMem_GetAllocator");
-    *(void **)&set = dlsym(handle, "PyMem_SetAllocator");
-    if (!get || !set || !dlsym(handle, "PyMem_RawCalloc") || is_free_threaded(handle)) return;
+    *(void **)&get = find_symbol(handle, "PyMem_GetAllocator");
+    *(void **)&set = find_symbol(handle, "PyMem_SetAllocator");
+    if (!get || !set || !find_symbol(handle, "PyMem_RawCalloc") || is_free_threaded(handle)) return;
     struct allocator found;
     get(DOMAIN_OBJ, &found);
     if (found.context || found.malloc == take) return;
@@ -192,28 +206,25 @@ static void take_over(void *handle) {
 
 /* The caller is found without the loader's lock, which a constructor may hold that waits for this
  * thread; glibc has that since 2.35. */
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-static int (*find_object)(void *, struct dl_find_object *);
-
 static const struct link_map *object_of(void *address) {
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
     struct dl_find_object found;
-    return find_object && !find_object(address, &found) ? found.dlfo_link_map : NULL;
-}
+    if (find_object && !find_object(address, &found)) return found.dlfo_link_map;
+#else
+    (void)address;
 #endif
+    return NULL;
+}
 
 /* Arenas have 256 KiB before 3.10, 1 MiB since. A second CPython's, or that of one that was ended
  * and begun anew, is the first after its allocators were reset. */
 void python_sees_mapping(size_t bytes, void *caller) {
     if (!relaxed_load(&awaits_arena) || (bytes != 256 << 10 && bytes != 1 << 20)) return;
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
     const struct link_map *map = object_of(caller);
     if (!map) return;
     const char *name = strrchr(map->l_name, '/');
     bool is_library = name && !strncmp(name + 1, "libpython", 9);
-    if (is_library || (!*map->l_name && is_executable_cpython)) with_cpython(map, take_over);
-#else
-    (void)caller;
-#endif
+    if (is_library || (!*map->l_name && PyObject_Malloc)) with_cpython(map, take_over);
 }
 
 /* ---- start ---- */
@@ -236,9 +247,8 @@ void python_init(int argc, char **argv, bool malloc_is_ours) {
     if (n <= 0) strncat(path, argc ? argv[0] : "", sizeof path - 1);
     relaxed_store(&awaits_arena, options.python && is_unset(scan_environment("PYTHONMALLOC")));
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
-    *(void **)&find_object = dlsym(RTLD_DEFAULT, "_dl_find_object");
+    *(void **)&find_object = find_symbol(RTLD_DEFAULT, "_dl_find_object");
 #endif
-    is_executable_cpython = dlsym(RTLD_DEFAULT, "PyObject_Malloc");
-    if (is_executable_cpython && is_interpreter_name(path))
+    if (PyObject_Malloc && is_interpreter_name(path))
         decide(RTLD_DEFAULT, read_arguments(argc, argv));
 }

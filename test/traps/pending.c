@@ -1,5 +1,6 @@
-/* A message of dlerror's that waits to be freed, as in any process that looked for a symbol in vain. libc frees it inside the next
- * dlsym: a slow path that calls dlsym frees it once more, in the middle of itself. */
+/* Messages of dlerror's. At the start there is none: the library has looked for symbols, too. One of the program's that waits to be freed,
+ * as in any process that looked for a symbol in vain, libc frees inside the next dlsym: a slow path that calls dlsym frees it once more,
+ * in the middle of itself. */
 #define _GNU_SOURCE
 #include "trap.h"
 
@@ -27,6 +28,7 @@ static void release_with_message(int freed) {
 }
 
 int main(void) {
+    CHECK(!dlerror());
     for (int freed = 0; freed <= MOST_FREED; freed++) {
         int status;
         pid_t child = fork();
