@@ -1,6 +1,7 @@
 # needs: gcc
 # CPython as a library of another program: opened by that, and needed by a plugin, in an ordinary and in an isolated configuration, which
-# does not ask for PYTHONMALLOC; its objects must live in malloc. Then imitations, for what is not installed: a free-threaded build, and a library that asks for the same variable and is no interpreter.
+# does not ask for PYTHONMALLOC; its objects must live in malloc. Then imitations, for what is not installed: a free-threaded build, and a
+# library that asks for the same variable and is no interpreter.
 served=${CASE_LIB:+malloc}
 served=${served:--}
 gcc -O1 -o embedded "$PROGRAMS/embedded.c" -ldl
