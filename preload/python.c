@@ -187,7 +187,8 @@ static void give(void *context, void *p) {
     is_pymallocs(p) ? pymalloc.free(pymalloc.context, p) : core_free(p);
 }
 
-/* Where hooks are around pymalloc, of the development mode or a tracer, they have a context. */
+/* Where hooks are around pymalloc, of the development mode or a tracer, they have a context. Who is
+ * left alone is not looked at again; who is served may be ended and begun anew. */
 static void take_over(void *handle) {
     static const struct allocator ours = {NULL, take, take_zeroed, resize, give};
     void (*get)(int, struct allocator *), (*set)(int, const struct allocator *);
@@ -196,7 +197,9 @@ static void take_over(void *handle) {
     if (!get || !set || !find_symbol(handle, "PyMem_RawCalloc") || is_free_threaded(handle)) return;
     struct allocator found;
     get(DOMAIN_OBJ, &found);
-    if (found.context || found.malloc == take) return;
+    if (found.context) return;
+    relaxed_store(&awaits_arena, true);
+    if (found.malloc == take) return;
     pymalloc = found;
     set(DOMAIN_OBJ, &ours);
     get(DOMAIN_MEM, &found);
@@ -224,7 +227,9 @@ void python_sees_mapping(size_t bytes, void *caller) {
     if (!map) return;
     const char *name = strrchr(map->l_name, '/');
     bool is_library = name && !strncmp(name + 1, "libpython", 9);
-    if (is_library || (!*map->l_name && PyObject_Malloc)) with_cpython(map, take_over);
+    if (!is_library && (*map->l_name || !PyObject_Malloc)) return;
+    relaxed_store(&awaits_arena, false);
+    with_cpython(map, take_over);
 }
 
 /* ---- start ---- */

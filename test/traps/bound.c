@@ -122,17 +122,11 @@ static long live_bytes(void) {
     return pages * (long)page;
 }
 
-static long now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* The most that was live at a check of the last RECENT_MS. */
 static long recent_high(long live) {
     static struct { long ms, live; } seen[CHECKS + 8];
     static int n;
-    long high = live, now = now_ms();
+    long high = live, now = trap_now_ms();
     for (int i = 0; i < n; i++)
         if (now - seen[i].ms < RECENT_MS && seen[i].live > high) high = seen[i].live;
     if (n < CHECKS + 8) seen[n].ms = now, seen[n++].live = live;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHECK(x) ((x) ? (void)0 : trap_fail(__FILE__, __LINE__, #x))
@@ -26,6 +27,12 @@ static inline uint64_t trap_random(uint64_t *state) {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     return *state ^= *state << 17;
+}
+
+static inline long trap_now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* The number behind `key` in a small file of /proc, in bytes where the file says kB; -1 when it is not there. */
