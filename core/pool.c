@@ -128,12 +128,12 @@ static void mark_pool(struct pool *pool, const struct class_info *info, unsigned
 }
 
 /* Under the lease, all blocks free: nobody else can come to hold one, so the pool goes back whole.
- */
+ * The bitmap stays as it is, for whoever returns one of the blocks a second time just now and has
+ * found the page map as it was before. */
 static void pool_retire(struct pool *pool, const struct class_info *info, unsigned class_id) {
     unhint_partial(pool, class_id);
     retain_pages(pool, pool->live);
     mark_pool(pool, info, CLASS_FREE);
-    for (unsigned w = 0; w < info->words; w++) relaxed_store(&pool->free[w], 0);
     state_store(&pool->state, POOL_FREE);
     arena_return_pool(pool);
 }

@@ -24,6 +24,9 @@
  *   induction: a bounded burst of concurrent work that begins at rest ends at
  *   rest.  -DSTART_FRESH begins with an empty slot instead.
  *
+ *   -DTWICE: a thread may also return a block that another returns, too (one
+ *   such mistake at a time).  It finds the page in use, and sets the bit later.
+ *
  *   Symmetry: threads, pools, and the two blocks of a full or unused class A
  *   pool are alike, so of runs that differ in their numbering one is explored.
  *
@@ -49,7 +52,10 @@
  *   - LEASED has one holder: what he stores over is always LEASED;
  *   - at rest: nothing is LEASED; a LISTED pool has its hint and the hint its
  *     summary; a FULL pool has nothing free; a pool with all blocks free is
- *     FREE and claimable; claimable <=> FREE and mapped.
+ *     FREE and claimable; claimable <=> FREE and mapped;
+ *   - who returns a block twice finds its bit set, unless the block was taken
+ *     again meanwhile, its page begun for another class, or the arena unmapped,
+ *     which zeroes the bitmaps.
  *
  * THINGS THE MODEL SAYS ABOUT THE C CODE
  *   - A refill that cleared a stale hint must set it again when it then reads
@@ -109,6 +115,7 @@
 #define GIVE       3
 #define RELEASE    4
 #define UNMAP      5
+#define AGAIN      6
 
 byte state[POOLS];                /* descriptor: state, class, free bitmap */
 byte class[POOLS];
@@ -122,6 +129,14 @@ byte base;                        /* slot: EMPTY, MAPPED or being mapped */
 byte held[POOLS];                 /* ghost: blocks owned by the application */
 bit  resident;                    /* ghost: address range exists */
 byte done;                        /* ghost: threads at rest */
+#ifdef TWICE
+byte twice;                       /* ghost: block being returned twice... */
+byte twice_p;                     /* ...its pool */
+#define SPEND(q, m)               /* and no more, as it has another owner */ \
+	twice = (twice_p == (q) -> twice & ~(m) : twice)
+#else
+#define SPEND(q, m) skip
+#endif
 
 /* Set the lower bit, then the upper one unless it is set already. */
 inline hint_set(k, q)
@@ -182,7 +197,7 @@ inline at_rest()
 		assert(state[p] == FREE || pmap[p] == PM(class[p]));
 		assert(state[p] == FREE ||
 			(held[p] | free[p]) == FULLSET(class[p]));
-		assert(state[p] != FREE || (free[p] == 0 && held[p] == 0));
+		assert(state[p] != FREE || held[p] == 0);
 		assert(state[p] == FREE || base == MAPPED);
 		assert(((claimable & BIT(p)) != 0) ==
 			(state[p] == FREE && base == MAPPED));
@@ -218,6 +233,9 @@ rest:	atomic {                  /* local: choose the next operation */
 			:: op = GIVE
 			:: op = RELEASE
 			:: op = UNMAP
+#ifdef TWICE
+			:: twice == 0 -> op = AGAIN
+#endif
 			fi
 		fi;
 		n--;
@@ -227,6 +245,9 @@ rest:	atomic {                  /* local: choose the next operation */
 		:: op == GIVE    -> op = 0; goto give
 		:: op == RELEASE -> op = 0; goto arelease
 		:: op == UNMAP   -> op = 0; goto aunmap
+#ifdef TWICE
+		:: op == AGAIN   -> op = 0; goto again
+#endif
 		fi
 	}
 
@@ -298,6 +319,7 @@ grab:	atomic {
 		assert(class[p] == want && pmap[p] == PM(want));
 		assert((held[p] & m) == 0);
 		held[p] = held[p] | m;
+		SPEND(p, m);
 		m = 0; w = 0; want = 0; more = 0;
 		goto unlease
 	};
@@ -315,13 +337,13 @@ claim:	atomic {
 	:: else -> goto claim
 	fi;
 claimed:
-	atomic { assert(held[p] == 0 && state[p] == FREE && free[p] == 0);
+	atomic { assert(held[p] == 0 && state[p] == FREE);
 		class[p] = want };
 	if                                              /* local: tier */
 	:: goto page
 	:: skip
 	fi;
-	atomic { free[p] = FULLSET(want); c = want };
+	atomic { free[p] = FULLSET(want); SPEND(p, 3 & ~free[p]); c = want };
 	pmap[p] = PM(want);
 	atomic { assert(state[p] == FREE); state[p] = LEASED; goto grab };
 
@@ -331,7 +353,8 @@ page:	atomic {
 		:: m = FULLSET(want)
 		:: want == A -> m = 1                   /* or 2: the same */
 		fi;
-		free[p] = FULLSET(want) & ~m
+		free[p] = FULLSET(want) & ~m;
+		SPEND(p, 3 & ~free[p])
 	};
 	pmap[p] = PM(want);
 	if
@@ -386,6 +409,31 @@ give:	atomic {
 		held[p] = held[p] & ~m;
 		m = 0
 	};
+#ifdef TWICE
+	goto given;
+again:	atomic {
+		if
+		:: held[0] != 0 -> twice_p = 0
+#if POOLS > 1
+		:: held[1] != 0 -> twice_p = 1
+		:: held[0] == 0 && held[1] == 0 -> goto rest
+#else
+		:: held[0] == 0 -> goto rest
+#endif
+		fi;
+		twice = (held[twice_p] == 3 -> 1 : held[twice_p]);
+		assert(pmap[twice_p] == PM(class[twice_p])) /* load */
+	};
+	atomic {                                        /* fetch_or */
+		if                                      /* nobody returned it */
+		:: held[twice_p] & twice -> twice = 0
+		:: else
+		fi;
+		assert((free[twice_p] & twice) == twice);
+		twice = 0; twice_p = 0;
+		goto rest
+	};
+#endif
 given:	if                                              /* load state */
 	:: state[p] == FULL
 	:: state[p] == LISTED -> goto recheck
@@ -495,7 +543,9 @@ rested:	atomic {
 	/* ---- pool_retire ---------------------------------------------- */
 retire:	hint_clear(c, p);
 	atomic { assert(held[p] == 0); pmap[p] = FREEPAGE };
+#ifdef MUT_RETIRE_CLEARS          /* the bitmap; needs -DTWICE -DTHREADS=2 -DPOOLS=1 -DOPS=2 */
 	free[p] = 0;
+#endif
 #ifdef MUT_RETIRE_PUBLISH_FIRST   /* claimable before the state is FREE */
 	claimable = claimable | BIT(p);
 	state[p] = FREE;
@@ -553,7 +603,7 @@ gotall:
 	atomic { assert(resident); resident = 0 };      /* munmap */
 	do                                              /* zero the records */
 	:: atomic { p < POOLS -> assert(held[p] == 0); state[p] = FREE };
-		atomic { free[p] = 0; p++ }
+		atomic { free[p] = 0; SPEND(p, 3); p++ }
 	:: atomic { p == POOLS -> p = 0; break }
 	od;
 #ifndef MUT_UNMAP_BASE_FIRST
@@ -590,6 +640,7 @@ init
 			od;
 			if
 			:: kind == 0 -> state[i] = FREE
+			:: kind == 0 -> state[i] = FREE; free[i] = 3 /* was A's */
 			:: kind == 1 -> state[i] = FULL;   class[i] = A; held[i] = 3
 			:: kind == 2 -> state[i] = LISTED; class[i] = A; held[i] = 3
 			:: kind == 3 -> state[i] = LISTED; class[i] = A; held[i] = 2;

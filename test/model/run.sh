@@ -95,6 +95,8 @@ other() {
 three() {
 	prove three pool '3 threads, 1 pool, 1+1+2 operations, any start' 25 \
 		-DTHREADS=3 -DPOOLS=1 -DOPS=1 -DEXTRA=1
+	prove twice pool '2 threads, 1 pool, 3 operations each, a block returned twice' 24 \
+		-DTWICE -DTHREADS=2 -DPOOLS=1 -DOPS=3
 	prove two_c pool '2 threads, 1 pool, 5 operations each, any start' 24 \
 		-DTHREADS=2 -DPOOLS=1 -DOPS=5
 }
@@ -119,7 +121,7 @@ mutations() {
 }
 
 usual='-DTHREADS=2 -DPOOLS=1 -DOPS=2'
-limit=300 proofs=8
+limit=300 proofs=9
 if [ "${1:-}" = soak ]; then
 	limit=7200 proofs=$((proofs + 3))
 	soak

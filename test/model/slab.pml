@@ -130,7 +130,7 @@ inline at_rest()
 			held[p] == TAKEN(class[p], free[p]));
 		assert(state[p] == FREE ||
 			live[p] == ON(class[p], held[p]));
-		assert(state[p] != FREE || (free[p] == 0 && held[p] == 0));
+		assert(state[p] != FREE || held[p] == 0);
 		assert(state[p] == FREE || base == MAPPED);
 		m = PART(retained, p);
 		assert(state[p] != FREE || PART(resident, p) == m);
@@ -290,7 +290,7 @@ untouched:
 	:: else -> goto untouched
 	fi;
 claimed:
-	atomic { assert(held[p] == 0 && state[p] == FREE && free[p] == 0);
+	atomic { assert(held[p] == 0 && state[p] == FREE);
 		class[p] = want; c = want };
 	atomic { free[p] = FULLSET(want); live[p] = 0 };
 	pmap[p] = PM(want);
@@ -496,7 +496,6 @@ retire:	unhint(c, p);
 		live[p] = 0
 	};
 	atomic { assert(held[p] == 0); pmap[p] = FREEPAGE };
-	free[p] = 0;
 	atomic { assert(state[p] == LEASED); state[p] = FREE };
 	m = PART(retained, p);                          /* load */
 	if
@@ -662,6 +661,7 @@ init
 			od;
 			if                /* the two first blocks are alike */
 			:: kind == 0 -> state[i] = FREE
+			:: kind == 0 -> state[i] = FREE; free[i] = 7 /* was A's */
 			:: kind == 1 -> state[i] = FULL;   class[i] = A; held[i] = 7
 			:: kind == 2 -> state[i] = LISTED; class[i] = A; held[i] = 7
 			:: kind == 3 -> state[i] = LISTED; class[i] = A; held[i] = 5

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -13,15 +14,7 @@ void unit_be_alone(void) { __libc_single_threaded = 1; }
 
 /* ---- what TSan needs ---- */
 
-#if defined(__SANITIZE_THREAD__)
-#define IS_UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define IS_UNDER_TSAN 1
-#endif
-#endif
-
-#ifdef IS_UNDER_TSAN
+#ifdef UNIT_UNDER_TSAN
 /* Criterion puts what its processes share at 0x200000000000 plus a random number times 16 MiB, of which TSan allows only a
  * few ranges; elsewhere no test starts. This one lies above the executable's place. */
 __attribute__((visibility("default"))) int rand_r(unsigned *seed) {
@@ -140,7 +133,7 @@ void unit_watch_kernel(void) {
     os_calls = (struct os_calls){watched_mmap, watched_munmap, watched_madvise, watched_mremap, watched_release_ranges};
 }
 
-/* ---- children and threads ---- */
+/* ---- children, threads and mistakes ---- */
 
 static void become_child(int to, void (*act)(void *), void *context) {
     dup2(to, STDERR_FILENO);
@@ -161,6 +154,24 @@ int unit_in_child(void (*act)(void *), void *context, char *said, size_t room) {
     close(ends[0]);
     cr_assert_eq(waitpid(child, &status, 0), child);
     return status;
+}
+
+/* Core calls the wrapper. */
+static _Thread_local jmp_buf *on_misuse;
+_Noreturn void __real_report_misuse(const char *what, const void *pointer);
+_Noreturn void __wrap_report_misuse(const char *what, const void *pointer);
+_Noreturn void __wrap_report_misuse(const char *what, const void *pointer) {
+    if (on_misuse) longjmp(*on_misuse, 1);
+    __real_report_misuse(what, pointer);
+}
+
+bool unit_is_misuse(void (*act)(void *), void *context) {
+    jmp_buf back;
+    bool is_misuse = setjmp(back);
+    on_misuse = is_misuse ? NULL : &back;
+    if (!is_misuse) act(context);
+    on_misuse = NULL;
+    return is_misuse;
 }
 
 struct hand {

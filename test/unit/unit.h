@@ -23,6 +23,14 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
+#if defined(__SANITIZE_THREAD__)
+#define UNIT_UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNIT_UNDER_TSAN 1
+#endif
+#endif
+
 /* The process has one thread, as far as core can see, until unit_run_threads. */
 void unit_be_alone(void);
 
@@ -46,13 +54,16 @@ void unit_watch_kernel(void);
 /* What getauxval says to core and policy from now on. */
 void unit_set_auxval(unsigned long type, unsigned long value);
 
-/* ---- children and threads ---- */
+/* ---- children, threads and mistakes ---- */
 
 /* Runs act in a forked child, keeps what it says on stderr, returns its wait status. */
 int unit_in_child(void (*act)(void *), void *context, char *said, size_t room);
 
 /* Runs n threads that begin together; each closes its heap at its end. */
 void unit_run_threads(unsigned n, void (*act)(unsigned index, void *context), void *context);
+
+/* Runs act; true if it was found out, which ends act, whatever core was about, and not the process. */
+bool unit_is_misuse(void (*act)(void *), void *context);
 
 /* ---- a program ---- */
 

@@ -3,10 +3,11 @@
 UNIT_BUILDS := unit unit-asan unit-tsan
 UNIT_HEADERS := $(wildcard core/*.h core/*.def trim-policy/*.h trim-policy/*.def test/unit/*.h)
 UNIT_OBJECTS := $(patsubst %.c,%.o,$(wildcard core/*.c trim-policy/*.c test/unit/*.c))
-# getauxval is wrapped in these objects, so that a test can claim a page size or raised privileges.
+# getauxval is wrapped in these objects, so that a test can claim a page size or raised privileges; report_misuse, so that one can
+# make many mistakes.
 # Core's idea of being alone is the tests' to set: Criterion keeps a thread in each test's process, and libc must go on knowing of it.
 UNIT_DEFINES := -D__libc_single_threaded=unit_is_single_threaded
-UNIT_LINK := -Wl,--wrap=getauxval -lcriterion -lpthread
+UNIT_LINK := -Wl,--wrap=getauxval,--wrap=report_misuse -lcriterion -lpthread
 UNIT_FLAGS_unit := -O2 -g
 UNIT_FLAGS_unit-asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 UNIT_FLAGS_unit-tsan := -O1 -g -fsanitize=thread
