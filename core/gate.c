@@ -1,5 +1,6 @@
 #include "gate.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -15,7 +16,9 @@ static _Atomic(uint32_t) closings; /* tells one fork from the next of the same t
 void gate_pause(void) {
     static uint32_t futex;
     struct timespec t = {0, 50000};
+    int saved = errno;
     syscall(SYS_futex, &futex, FUTEX_WAIT_PRIVATE, 0, &t, NULL, 0);
+    errno = saved;
 }
 
 static int64_t now_ms(void) {

@@ -23,7 +23,7 @@ extern HIDDEN _Atomic(int64_t) gate_others;
 /* `heap` is NULL for a thread without one. */
 HIDDEN void gate_wait(struct heap *heap);
 
-/* Sleeps 50 us, for what another thread is about to finish. */
+/* Sleeps 50 us, for what another thread is about to finish. Keeps errno. */
 HIDDEN void gate_pause(void);
 
 /* Enters; returns what gate_leave needs. May be nested, also by what the kernel's door calls. */

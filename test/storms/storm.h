@@ -116,9 +116,11 @@ static void churn(uint64_t seed, int steps, volatile bool *until) {
     for (int i = 0; i < steps && !*until; i++) {
         unsigned s = trap_random(&seed) % SLOTS;
         if (slot[s]) CHECK(slot[s][0] == (char)bytes[s] && slot[s][bytes[s] - 1] == (char)bytes[s]);
+        errno = i;
         free(slot[s]);
         bytes[s] = random_size(&seed) % most_churned + 1;
         CHECK(slot[s] = malloc(bytes[s]));
+        CHECK(errno == i);
         slot[s][0] = slot[s][bytes[s] - 1] = (char)bytes[s];
     }
     for (int s = 0; s < SLOTS; s++) free(slot[s]);
@@ -130,8 +132,10 @@ static void burst(uint64_t seed, volatile bool *until) {
     void *p[N];
     while (!*until) {
         size_t bytes = 16 + trap_random(&seed) % (most_churned < 4000 ? most_churned : 4000);
+        errno = 0;
         for (int i = 0; i < N; i++) CHECK(p[i] = malloc(bytes));
         for (int i = 0; i < N; i++) free(p[i]);
+        CHECK(errno == 0);
     }
 }
 

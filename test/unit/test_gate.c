@@ -60,11 +60,14 @@ static const struct way {
 struct entry {
     const struct way *way;
     int64_t began_us, done_us;
+    int error; /* in errno, behind it */
 };
 static void *run_entry(void *argument) {
     struct entry *entry = argument;
     entry->began_us = now_us();
+    errno = 4711;
     entry->way->act();
+    entry->error = errno;
     entry->done_us = now_us();
     heap_close();
     return NULL;
@@ -91,6 +94,7 @@ ParameterizedTest(unsigned *number, gate, threads_wait_until_the_fork_is_over) {
     gate_open();
     pthread_join(thread, NULL);
     cr_assert(entry.done_us >= opened_us || entry.done_us - entry.began_us >= GATE_WAIT_MS * 1000, "%s: went through a closed gate", entry.way->name);
+    cr_assert_eq(entry.error, 4711, "%s: errno was %d", entry.way->name, entry.error);
 }
 
 /* The forking thread's own calls, as of other libraries' fork handlers. */
