@@ -20,6 +20,8 @@ enum {
     SMALL_WAIT_BYTES = 1024,
     MIDDLE_WAIT_BYTES = 32768,
     BUFFERS_WAIT_BYTES = 256 << 20, /* of address space */
+    FREEING_BUFFERS = 16, /* threads that free one at the same moment; more go unannounced */
+    MOST_PAUSES = 1000,   /* for one of them */
     MORE_EARLY = 256,
 };
 
@@ -314,13 +316,37 @@ static void claim(void *p) {
     }
 }
 
+/* A buffer's pages are closed while it is freed, so a second thread that frees it must not look at
+ * them: each says first what it frees, and waits for who said the same before. Not for ever: that
+ * may be what a fork left behind of a thread. */
+static _Atomic(uintptr_t) freeing[FREEING_BUFFERS];
+
+static _Atomic(uintptr_t) *announce(void *p) {
+    for (unsigned i = 0; i < FREEING_BUFFERS; i++) {
+        uintptr_t other = 0;
+        if (atomic_compare_exchange_strong(&freeing[i], &other, (uintptr_t)p)) return &freeing[i];
+        for (int n = 0; n < MOST_PAUSES && atomic_load(&freeing[i]) == (uintptr_t)p; n++)
+            gate_pause();
+    }
+    return NULL;
+}
+
+static void check_free_buffer(void *p) {
+    _Atomic(uintptr_t) *place = announce(p);
+    if (!is_large(p) || is_waiting_buffer(p)) report_misuse("double free", p);
+    claim(p);
+    free_buffer(p);
+    if (place) atomic_store(place, 0);
+}
+
 void check_free(void *p) {
+    if (is_large(p)) {
+        check_free_buffer(p);
+        return;
+    }
     if (is_freed(p)) report_misuse("double free", p);
     claim(p);
-    if (is_large(p))
-        free_buffer(p);
-    else
-        free_block(p);
+    free_block(p);
 }
 
 static void drain(struct quarantine *q, void (*release)(void *p)) {

@@ -193,10 +193,9 @@ def all_cases(runner):
         yield f"{kind} {size}", lambda k=kind, s=size, w=words: runner.misuse(k, s, w)
     for kind, size, words in double_cases():
         yield f"{kind} {size}, in a heap larger than caches", lambda k=kind, s=size, w=words: runner.misuse(k, s, w, "cold")
-    # A block is not used again so soon there. In a race the second call may come while the first fills the block, or upon pages of a
-    # buffer that the first has closed.
+    # A block is not used again so soon there. In a race the second call may come while the first fills the block.
     doubles = [(kind, size, (*words, WRITTEN) if kind == "double-race" else words) for kind, size, words in double_cases()
-               if kind != "double-after-reuse" and not (kind == "double-race" and size in OWN)]
+               if kind != "double-after-reuse"]
     for kind, size, words in doubles + list(pointer_cases()) + list(checked_cases()):
         yield f"{kind} {size} with LOWTIDE_CHECK=2", lambda k=kind, s=size, w=words: runner.misuse(k, s, w, LOWTIDE_CHECK="2")
     for size in OWN:

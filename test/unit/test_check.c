@@ -3,6 +3,7 @@
 
 #include "../../core/check.h"
 
+#include <pthread.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -177,6 +178,37 @@ Test(check, a_freed_buffer_is_found_wherever_it_waits) {
     cr_assert_eq(core_owned_bytes(p, "gone"), large_usable_bytes(p));
     core_free(core_malloc(200000));
     cr_assert_neq(pagemap_class((uintptr_t)p), CLASS_LARGE);
+}
+
+static char *buffer;
+static _Atomic(bool) is_begun;
+static bool is_found, is_whole; /* by the second thread: found out; its pages were still there then */
+static pthread_t second;
+
+static void free_buffer(void *unused) {
+    (void)unused;
+    is_begun = true;
+    core_free(buffer);
+}
+static void *free_it_again(void *unused) {
+    is_found = unit_is_misuse(free_buffer, NULL);
+    is_whole = !is_closed(buffer + os_page_bytes);
+    return unused;
+}
+static void let_the_second_begin(void) {
+    unit_kernel.on_call = NULL;
+    cr_assert_eq(pthread_create(&second, NULL, free_it_again, NULL), 0);
+    while (!is_begun) usleep(100);
+    usleep(10000);
+}
+
+Test(check, a_buffer_that_another_thread_is_freeing_is_not_looked_at) {
+    buffer = core_malloc(1 << 20);
+    unit_watch_kernel();
+    unit_kernel.on_call = let_the_second_begin;
+    core_free(buffer);
+    pthread_join(second, NULL);
+    cr_assert(is_found && !is_whole);
 }
 
 Test(check, blocks_come_in_no_order) {
