@@ -7,10 +7,12 @@
 
 /* With C = pages that hold a taken block, M <= 2 MiB + C/16 pinned by magazines and R <= 3 MiB +
  * C/16 free, the pages live for the program are L >= C - M, and R + M <= 8 MiB + L/4 since R + 5/4
- * M <= 5.5 MiB + 0.15 C. What is left of the guarantee covers what happens between two checks. */
+ * M <= 5.5 MiB + 0.15 C. What is left of the guarantee covers what happens between two checks.
+ * Where magazines are small R may be larger (with_spare). */
 struct limits limits = {
     .retained = {3 << 8, 16},
     .magazine = {2 << 8, 16},
+    .spare256 = 32,
     .soft = {1 << 8, 15},
     /* Not 8 MiB: a page pinned in an arena of its own holds a page of metadata too. */
     .guarantee = {5 << 8, 64},
@@ -87,7 +89,23 @@ static int64_t with_earned(int64_t allowed) {
     return earned < room - allowed ? allowed + earned : room;
 }
 
-int64_t budget_allowed_pages(void) { return with_earned(allowance_pages(&limits.retained)); }
+/* `allowed`, and what magazines leave of the guarantee: the program holds at least the bytes taken
+ * from pools less those that all magazines have room for. A heap whose blocks of many sizes come
+ * and go is short of free pages in one class while others have them: a quarter of the faults are
+ * left where it may keep so much more. */
+static int64_t with_spare(int64_t allowed) {
+    int64_t live = relaxed_load(&counters.live_pages),
+            bytes = relaxed_load(&counters.taken_bytes) - relaxed_load(&counters.capacity_bytes),
+            least = relaxed_load(&counters.large_pages) + (bytes > 0 ? bytes >> PAGE_SHIFT : 0);
+    int64_t room = relaxed_load(&limits.guarantee.base_pages) + least +
+                   (least >> 8) * relaxed_load(&limits.guarantee.share256) - live;
+    int64_t most = allowed + (live >> 8) * relaxed_load(&limits.spare256);
+    return room > allowed ? smaller(room, most) : allowed;
+}
+
+int64_t budget_allowed_pages(void) {
+    return with_earned(with_spare(allowance_pages(&limits.retained)));
+}
 int64_t budget_target_pages(void) { return with_earned(allowance_pages(&limits.soft)); }
 
 void budget_enforce_slow(enum release_order order) {

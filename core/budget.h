@@ -18,6 +18,8 @@ struct allowance {
 
 struct limits {
     struct allowance retained;               /* free pages in arenas, and cached large buffers */
+    _Atomic(uint32_t) spare256;              /* more of those, in 256ths of the live pages, while
+                                                magazines leave it: budget_allowed_pages */
     struct allowance magazine;               /* what all magazines together may pin */
     struct allowance soft;                   /* what housekeeping leaves of `retained` */
     struct allowance guarantee;              /* what budget_magazine_room_bytes aims at */
@@ -169,7 +171,8 @@ HIDDEN size_t budget_release_to(int64_t pages, enum release_order order);
 /* The same for what one ring retains. */
 HIDDEN size_t budget_release_ring(unsigned ring, int64_t pages);
 
-/* What may be retained now, earned retention included. */
+/* What may be retained now: the allowance; more, up to spare256, as far as the guarantee holds
+ * whatever magazines pin; and what is earned. */
 HIDDEN int64_t budget_allowed_pages(void);
 
 /* What housekeeping leaves, earned retention included. */

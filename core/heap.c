@@ -225,7 +225,7 @@ static void *refill(unsigned class_id, bool *zero) {
     struct magazine *m = &heap->magazine[class_id];
     struct desk *d = &heap->desk[class_id];
     if (m->top > d->base) return without_marks(*--m->top); /* the hook freed */
-    magazine_grow(heap, class_id);
+    if (magazine_grow(heap, class_id)) budget_enforce(RELEASE_LARGE_FIRST);
     if (!d->capacity) return take_one(class_id, zero);
     void *ascending[MAGAZINE_BLOCKS];
     unsigned want = (d->capacity + 1u) / 2;

@@ -28,6 +28,7 @@ static void set_allowance(struct allowance *to, struct share from) {
 static void apply_level(int level) {
     struct profile_limits p = profile_limits(options.profile, level);
     set_allowance(&limits.retained, p.retained);
+    relaxed_store(&limits.spare256, p.spare256);
     set_allowance(&limits.magazine, p.magazine);
     set_allowance(&limits.soft, p.soft);
     set_allowance(&limits.guarantee, p.guarantee);

@@ -175,6 +175,40 @@ Test(budget, ring_gives_what_it_has_above_what_it_earned) {
     for (unsigned ring = 0; ring < TIERS; ring++) cr_assert_eq(retained_in(ring), limits.earned_pages[ring], "ring %u", ring);
 }
 
+/* While magazines are small, but no further than the guarantee holds if the program holds no more than it must. */
+Test(budget, free_pages_may_have_what_magazines_leave) {
+    static const struct {
+        int64_t taken_pages, capacity_pages, large_pages, allowed;
+    } rows[] = {{25600, 0, 0, 2368 + 3200},  {25600, 2560, 0, 4480}, {23040, 0, 0, 4480}, {23040, 0, 2560, 2368 + 3200},
+                {25600, 4096, 0, 2560},      {25600, 7680, 0, 2368}, {2560, 0, 0, 2368},  {0, 2560, 0, 2368},
+                {12800, 2560, 12800, 4480}};
+    counters.live_pages = 25600;
+    for (unsigned i = 0; i < COUNT(rows); i++) {
+        counters.taken_bytes = rows[i].taken_pages * PAGE_BYTES;
+        counters.capacity_bytes = rows[i].capacity_pages * PAGE_BYTES;
+        counters.large_pages = rows[i].large_pages;
+        cr_assert_eq(budget_allowed_pages(), rows[i].allowed, "row %u: %ld", i, (long)budget_allowed_pages());
+        int64_t program = rows[i].taken_pages - rows[i].capacity_pages + rows[i].large_pages;
+        if (rows[i].allowed > 2368) cr_assert_leq(4 * (25600 + rows[i].allowed), 5 * program + 4 * 2048);
+    }
+    limits.spare256 = 0;
+    cr_assert_eq(budget_allowed_pages(), 2368);
+    counters.live_pages = counters.taken_bytes = counters.capacity_bytes = counters.large_pages = 0;
+}
+
+Test(budget, magazines_that_grow_take_it_back) {
+    static void *p[2000];
+    limits.spare256 = 255;
+    for (unsigned i = 0; i < COUNT(p); i++) p[i] = core_malloc(30000);
+    for (unsigned i = 0; i < COUNT(p); i += 2) core_free(p[i]);
+    cr_assert_gt(budget_retained_pages(), allowance_pages(&limits.retained));
+    for (unsigned c = 1; c < CLASSES; c++) {
+        core_malloc(class_table[c].block_bytes);
+        cr_assert_leq(budget_retained_pages(), budget_allowed_pages(), "class %u", c);
+    }
+    assert_sound();
+}
+
 /* Beyond the allowance only what was live a short while ago, in the rings that earned it. */
 Test(budget, earned_retention_is_bounded_by_the_high_water) {
     int64_t base = allowance_pages(&limits.retained);
@@ -226,7 +260,7 @@ static int64_t live_pages(void) {
 static void check_guarantee(void) {
     int64_t live = live_pages(), resident = relaxed_load(&counters.live_pages) + budget_retained_pages();
     cr_assert_leq(resident * 4, live * 5 + 4 * 2048, "%ld resident, %ld live pages", (long)resident, (long)live);
-    cr_assert_leq(budget_retained_pages(), allowance_pages(&limits.retained));
+    cr_assert_leq(budget_retained_pages(), budget_allowed_pages());
 }
 
 static void replace(struct held *h, uint64_t *random, size_t most_bytes) {
@@ -255,7 +289,7 @@ ParameterizedTest(struct phases *row, budget, resident_stays_near_live) {
             if (!held[i].p || (unit_random(&random) % 16 == 0 && phase < 3)) continue;
             core_free(held[i].p);
             held[i].p = NULL;
-            cr_assert_leq(budget_retained_pages(), allowance_pages(&limits.retained));
+            cr_assert_leq(budget_retained_pages(), budget_allowed_pages());
             if (i % 1500 == 0) check_guarantee();
         }
         check_guarantee();

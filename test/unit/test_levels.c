@@ -28,6 +28,7 @@ static void assert_limits_of(int profile, int level) {
     cr_assert_eq(level_now(), level);
     assert_allowance("retained", &limits.retained, expected.retained);
     assert_allowance("magazine", &limits.magazine, expected.magazine);
+    cr_assert_eq(limits.spare256, expected.spare256);
     assert_allowance("soft", &limits.soft, expected.soft);
     assert_allowance("guarantee", &limits.guarantee, expected.guarantee);
 }

@@ -11,21 +11,21 @@ static const struct {
     int profile, level;
     struct profile_limits limits;
 } table[] = {
-    {PROFILE_TIGHT, LEVEL_LOW, {{256, 4}, {128, 4}, {64, 2}, {256, 64}, false}},
-    {PROFILE_TIGHT, LEVEL_MODERATE, {{128, 2}, {64, 2}, {64, 2}, {128, 32}, false}},
-    {PROFILE_TIGHT, LEVEL_HIGH, {{32, 1}, {32, 1}, {32, 1}, {64, 2}, false}},
-    {PROFILE_TIGHT, LEVEL_EXTREME, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false}},
-    {PROFILE_TIGHT, LEVEL_OOM, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false}},
-    {PROFILE_BALANCED, LEVEL_LOW, {{768, 16}, {512, 16}, {256, 15}, {1280, 64}, true}},
-    {PROFILE_BALANCED, LEVEL_MODERATE, {{384, 8}, {256, 8}, {256, 8}, {640, 32}, true}},
-    {PROFILE_BALANCED, LEVEL_HIGH, {{128, 7}, {128, 7}, {128, 7}, {256, 15}, false}},
-    {PROFILE_BALANCED, LEVEL_EXTREME, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false}},
-    {PROFILE_BALANCED, LEVEL_OOM, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false}},
-    {PROFILE_THROUGHPUT, LEVEL_LOW, {{8192, 128}, {4096, 64}, {2048, 32}, {16384, 64}, true}},
-    {PROFILE_THROUGHPUT, LEVEL_MODERATE, {{4096, 64}, {2048, 32}, {2048, 32}, {8192, 32}, true}},
-    {PROFILE_THROUGHPUT, LEVEL_HIGH, {{1024, 16}, {1024, 16}, {1024, 16}, {2048, 32}, false}},
-    {PROFILE_THROUGHPUT, LEVEL_EXTREME, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false}},
-    {PROFILE_THROUGHPUT, LEVEL_OOM, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false}},
+    {PROFILE_TIGHT, LEVEL_LOW, {{256, 4}, {128, 4}, {64, 2}, {256, 64}, false, 0}},
+    {PROFILE_TIGHT, LEVEL_MODERATE, {{128, 2}, {64, 2}, {64, 2}, {128, 32}, false, 0}},
+    {PROFILE_TIGHT, LEVEL_HIGH, {{32, 1}, {32, 1}, {32, 1}, {64, 2}, false, 0}},
+    {PROFILE_TIGHT, LEVEL_EXTREME, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false, 0}},
+    {PROFILE_TIGHT, LEVEL_OOM, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false, 0}},
+    {PROFILE_BALANCED, LEVEL_LOW, {{768, 16}, {512, 16}, {256, 15}, {1280, 64}, true, 32}},
+    {PROFILE_BALANCED, LEVEL_MODERATE, {{384, 8}, {256, 8}, {256, 8}, {640, 32}, true, 16}},
+    {PROFILE_BALANCED, LEVEL_HIGH, {{128, 7}, {128, 7}, {128, 7}, {256, 15}, false, 0}},
+    {PROFILE_BALANCED, LEVEL_EXTREME, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false, 0}},
+    {PROFILE_BALANCED, LEVEL_OOM, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false, 0}},
+    {PROFILE_THROUGHPUT, LEVEL_LOW, {{8192, 128}, {4096, 64}, {2048, 32}, {16384, 64}, true, 0}},
+    {PROFILE_THROUGHPUT, LEVEL_MODERATE, {{4096, 64}, {2048, 32}, {2048, 32}, {8192, 32}, true, 0}},
+    {PROFILE_THROUGHPUT, LEVEL_HIGH, {{1024, 16}, {1024, 16}, {1024, 16}, {2048, 32}, false, 0}},
+    {PROFILE_THROUGHPUT, LEVEL_EXTREME, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false, 0}},
+    {PROFILE_THROUGHPUT, LEVEL_OOM, {{16, 0}, {256, 0}, {0, 0}, {0, 0}, false, 0}},
 };
 
 static void assert_share(const char *what, struct share found, struct share expected, unsigned row) {
@@ -42,6 +42,7 @@ Test(profile, limits_of_every_profile_and_level) {
         assert_share("soft", found.soft, expected.soft, i);
         assert_share("guarantee", found.guarantee, expected.guarantee, i);
         cr_assert_eq(found.may_earn, expected.may_earn, "row %u", i);
+        cr_assert_eq(found.spare256, expected.spare256, "row %u", i);
     }
 }
 
@@ -71,6 +72,8 @@ Test(profile, levels_are_as_the_words_say) {
         }
         cr_assert_gt(extreme.retained.base_pages, 0, "not every page is a system call of its own");
         cr_assert_not(high.may_earn || extreme.may_earn || profile_limits(profile, LEVEL_OOM).may_earn);
+        cr_assert_leq(2 * moderate.spare256, low.spare256);
+        cr_assert_eq(high.spare256 + extreme.spare256, 0);
     }
 }
 
