@@ -36,5 +36,5 @@ struct profile_limits profile_limits(int profile, int level) {
         return (struct profile_limits){half(p.soft), half(p.soft), half(p.soft), p.soft, false, 0};
     return (struct profile_limits){
         half(p.retained),  half(p.magazine), at_most(p.soft, half(p.retained)),
-        half(p.guarantee), p.may_earn,       p.spare256 / 2};
+        half(p.guarantee), p.may_earn,       0};
 }

@@ -22,10 +22,10 @@ struct profile_limits {
 };
 
 /* `profile` is enum PROFILE_*, `level` enum level. Low: the profile's numbers. Moderate: half of
- * them, and the soft target at most that. High: retained pages and magazines together keep to the
- * soft target all the time, and nothing is spared or earned. Extreme and oom: the soft target is
- * nothing, and between two ticks there are no more than 64 KiB of free pages, so that not every
- * page is a system call of its own, and what magazines could pin in a MiB. */
+ * them, nothing spared, and the soft target at most that. High: retained pages and magazines
+ * together keep to the soft target all the time, and nothing is earned. Extreme and oom: the soft
+ * target is nothing, and between two ticks there are no more than 64 KiB of free pages, so that not
+ * every page is a system call of its own, and what magazines could pin in a MiB. */
 HIDDEN struct profile_limits profile_limits(int profile, int level);
 
 #endif
