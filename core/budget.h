@@ -22,7 +22,7 @@ struct limits {
                                                 magazines leave it: budget_allowed_pages */
     struct allowance magazine;               /* what all magazines together may pin */
     struct allowance soft;                   /* what housekeeping leaves of `retained` */
-    struct allowance guarantee;              /* what budget_magazine_room_bytes aims at */
+    struct allowance guarantee;              /* that room and spare pages keep to */
     _Atomic(int64_t) earned_pages[RINGS];    /* more that may be retained, as far as live + retained
                                                 stays below the high water of live: */
     _Atomic(int64_t) high_before[RINGS + 1]; /* counters.live_high of the time before it was last
